@@ -1,0 +1,164 @@
+"""Geometry, parameters and the resting lobule of a scenario: the model of a healthy liver."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from hepatojax.biology.parameters import biology_parameters
+from hepatojax.biology.secretion import SIGNALS
+from hepatojax.body.biodistribution import BiodistributionParameters
+from hepatojax.body.circulation import CirculationParameters, Patient
+from hepatojax.body.growth import GrowthParameters
+from hepatojax.body.hazards import HazardParameters
+from hepatojax.body.immune_memory import ImmuneMemoryParameters
+from hepatojax.body.liver_tests import LiverTestParameters
+from hepatojax.body.plasma import body_signal
+from hepatojax.model import Disease, LiverModel, ModelParameters, Numerics
+from hepatojax.parameters.registry import Parameters, from_registry, load_parameters, switched_off
+from hepatojax.rest import Rest, derive_rest, rest_state
+from hepatojax.scenario import Scenario, domain_extent_um, grid_cells
+from hepatojax.state import LiverState
+from hepatojax.status import SimulationError, Status
+from hepatojax.therapy.product import cell_product
+from hepatojax.tissue.arrival import ArrivalParameters
+from hepatojax.tissue.geometry import Lobule
+from hepatojax.tissue.heterogeneity import fibrotic_septa, random_permeability
+from hepatojax.tissue.hexagon import hexagonal_lobule, radial_column, well_mixed
+from hepatojax.tissue.migration import MigrationParameters
+from hepatojax.tissue.oxygen import OxygenParameters
+from hepatojax.tissue.perfusion import PerfusionParameters
+from hepatojax.tissue.signals import SignalParameters
+
+_SECONDS_PER_MINUTE = 60.0
+_REST_TOLERANCE = 1e-8
+_TOLERANCE = {"float32": 1e-6, "float64": 1e-10}
+
+
+def registry_of(scenario: Scenario) -> Parameters:
+    """The parameters of a scenario: its species, its overrides, and amplification off if it asks for that."""
+    off = switched_off("amplification") if scenario.direct_only else {}
+    return load_parameters(scenario.species, {**scenario.parameters, **off})
+
+
+def build_lobule(scenario: Scenario, parameters: Parameters) -> Lobule:
+    """The geometry of a scenario on its grid, with its heterogeneity."""
+    spec, geometry = scenario.lobule, parameters.geometry
+    sizes = {
+        "radius_um": spec.radius_um or geometry.lobule_radius_um,
+        "height_um": spec.height_um or geometry.lobule_height_um,
+        "central_vein_radius_um": spec.central_vein_radius_um or geometry.central_vein_radius_um,
+    }
+    portal = spec.portal_tract_radius_um or geometry.portal_tract_radius_um
+    cells = grid_cells(scenario.grid, spec.geometry, domain_extent_um(spec, **sizes))
+    sizes["portal_tract_radius_um"] = portal
+    if spec.geometry == "well_mixed":
+        return well_mixed(**sizes)
+    if spec.geometry == "column":
+        return radial_column(cells[0], **sizes)
+    tiling = spec.tiling if spec.geometry == "tiling" else (1, 1)
+    lobule = hexagonal_lobule(cells, **sizes, inlet_septa=spec.inlet_septa, tiling=tiling)
+    if spec.permeability_log_sd > 0:
+        lobule = random_permeability(lobule, spec.permeability_log_sd, spec.permeability_correlation_um, spec.seed)
+    if spec.fibrotic_septa > 0:
+        lobule = fibrotic_septa(
+            lobule, spec.fibrotic_septa, spec.fibrotic_contrast, spec.fibrotic_thickness_um, spec.seed
+        )
+    return lobule
+
+
+def resting_model(scenario: Scenario, parameters: Parameters, lobule: Lobule) -> tuple[LiverModel, LiverState]:
+    """The model of a healthy liver with the constants of its rest, derived on its own grid, and its resting state.
+
+    Raises:
+        SimulationError: the rest does not stand still, or a constant of it is negative.
+    """
+    run = scenario.run
+    numerics = Numerics(
+        macro_step_h=24.0 / run.steps_per_day,
+        precision=run.precision,
+        transport=run.transport,
+        drive=run.drive,
+        pressure_drop_pa=run.pressure_drop_pa or 0.0,
+        tolerance=_TOLERANCE[run.precision],
+    )
+    lobule = jax.tree.map(jnp.asarray, lobule)
+    patient = from_registry(Patient, parameters.patient)
+    if scenario.patient.body_mass_kg is not None:
+        patient = dataclasses.replace(patient, body_mass_kg=scenario.patient.body_mass_kg)
+    model = LiverModel(
+        lobule=lobule,
+        parameters=model_parameters(parameters),
+        rest={},
+        rest_resistance=jnp.ones(()),
+        patient=patient,
+        product=cell_product(scenario.product, parameters.product),
+        disease=Disease(0.0, 0.0, 0.0, 0.0),
+        lobule_share=1.0,
+        numerics=numerics,
+    )
+    rest = _derive_rest(model)
+    require_rest(rest)
+    model = dataclasses.replace(model, rest=rest.constants, rest_resistance=rest.resistance)
+    return model, rest_state(model, rest)
+
+
+_derive_rest = partial(jax.jit, static_argnames="sweeps")(derive_rest)
+
+
+def require_rest(rest: Rest) -> None:
+    """Refuse a lobule that has no rest.
+
+    Raises:
+        SimulationError: the sweeps did not settle, or a constant that must be positive is negative.
+    """
+    if not float(rest.change) < _REST_TOLERANCE:
+        raise SimulationError(
+            Status.REST_NOT_CONVERGED,
+            Status.REST_NOT_CONVERGED.describe(residual=float(rest.change), relative_to="the state"),
+        )
+    for name, value in rest.lowest.items():
+        if float(value) < 0.0:
+            raise SimulationError(
+                Status.REST_NOT_CONVERGED, Status.REST_NOT_CONVERGED.describe(field=f"{name}, which is negative")
+            )
+
+
+def model_parameters(parameters: Parameters) -> ModelParameters:
+    """All parameters of the model, from the registry of a species."""
+    r = parameters
+    return ModelParameters(
+        biology=biology_parameters(r),
+        growth=from_registry(GrowthParameters, r.growth),
+        immune_memory=from_registry(ImmuneMemoryParameters, r.immune_memory, r.amplification, r.patient, r.cells),
+        circulation=from_registry(CirculationParameters, r.circulation),
+        biodistribution=from_registry(BiodistributionParameters, r.biodistribution),
+        liver_tests=from_registry(LiverTestParameters, r.liver_tests),
+        hazards=from_registry(HazardParameters, r.hazards),
+        perfusion=from_registry(PerfusionParameters, r.perfusion),
+        oxygen=from_registry(OxygenParameters, r.oxygen),
+        signals={name: signal_parameters(r.signals[name]) for name in SIGNALS},
+        body_signals={name: body_signal(r.signals[name]) for name in SIGNALS},
+        arrival=from_registry(ArrivalParameters, r.migration),
+        migration=from_registry(MigrationParameters, r.migration),
+        haematocrit=r.perfusion.haematocrit,
+        perfusion_at_rest=r.perfusion.flow_at_rest_ml_min_g / _SECONDS_PER_MINUTE,
+        portal_mmHg=r.oxygen.portal_mmHg,
+        arterial_mmHg=r.oxygen.arterial_mmHg,
+        sinusoids_per_litre=r.geometry.sinusoids_per_liver * 1e-6 / r.patient.liver_volume_l,
+    )
+
+
+def signal_parameters(table: Any) -> SignalParameters:
+    """Transport of one signal; one without saturable uptake takes none up, so its floor and half saturation are 1."""
+    return SignalParameters(
+        diffusivity_tissue_um2_s=table["diffusivity_tissue_um2_s"],
+        diffusivity_plasma_um2_s=table["diffusivity_plasma_um2_s"],
+        exchange_time_s=table["exchange_time_s"],
+        uptake_floor=table.get("uptake_floor", 1.0),
+        uptake_half_saturation_nM=table.get("uptake_half_saturation_nM", 1.0),
+    )

@@ -1,0 +1,233 @@
+"""Where infused cells go: exact linear kinetics of viable cells and label in lung, spleen and other organs.
+
+The blood is passed at once. Cells that the liver catches live on the grid; this module says how many arrive and when.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+from hepatojax.mechanism import FieldSpec, pytree
+from hepatojax.numerics.safe_math import hill
+from hepatojax.parameters.registry import Scalar
+from hepatojax.therapy.schedule import DoseSchedule, windows
+
+ORGANS = ("lung", "spleen", "other")
+KINDS = ("msc", "label")
+_TERMS = 40  # of the exponential series: exact to round-off while rate x step <= 8
+
+FIELDS = tuple(
+    FieldSpec(f"{kind}_{organ}", "1e6 cells", "body", "state", f"{meaning} in {where}")
+    for kind, meaning in zip(KINDS, ("viable MSC", "label of MSC, living or not"), strict=True)
+    for organ, where in zip(ORGANS, ("the lungs", "the spleen", "other organs"), strict=True)
+)
+
+
+@pytree
+class BiodistributionParameters:
+    """Registry subject `biodistribution`: first-pass shares [-], half saturation of debris [-], rates [1/h]."""
+
+    intravenous_lung_share: Scalar
+    systemic_liver_share: Scalar
+    systemic_spleen_share: Scalar
+    portal_liver_share: Scalar
+    arterial_liver_share: Scalar
+    intrasplenic_liver_share: Scalar
+    direct_liver_share: Scalar
+    adhesion_half_saturation: Scalar
+    loss_rate: Scalar
+    lung_release_rate: Scalar
+    label_loss_rate: Scalar
+    label_lung_release_rate: Scalar
+    label_liver_share: Scalar
+    label_spleen_share: Scalar
+
+
+@pytree
+class Kinetics:
+    """Rates of one kind of pool [1/h], and shares of what the lungs release [-]; the remainder goes to other organs."""
+
+    loss: Scalar
+    release: Scalar
+    liver_share: Scalar
+    spleen_share: Scalar
+
+
+@pytree
+class PoolCourse:
+    """One kind of cells over one step, every term integrated on its own [1e6 cells].
+
+    pools: at the end, by organ. mean: over the step, by organ. lost: in each organ. infused: into the blood.
+    liver_amount: arrivals in the liver. liver_first_moment: integral of arrivals x time since the start of the step
+    [1e6 cells h].
+    """
+
+    pools: dict[str, Float[Array, ""]]
+    mean: dict[str, Float[Array, ""]]
+    lost: dict[str, Float[Array, ""]]
+    infused: Float[Array, ""]
+    liver_amount: Float[Array, ""]
+    liver_first_moment: Float[Array, ""]
+
+
+def distribute(
+    pools: dict[str, Float[Array, ""]],
+    schedule: DoseSchedule,
+    start_h: Float[Array, ""],
+    step_h: Float[Array, ""] | float,
+    body_mass_kg: Scalar,
+    viability: Scalar,
+    homing: Scalar,
+    mean_debris: Float[Array, ""],
+    p: BiodistributionParameters,
+) -> dict[str, PoolCourse]:
+    """Viable cells and label over one step, exact for infusions at any time and of any length.
+
+    Args:
+        pools: `msc_lung`, ... `label_other` at the start [1e6 cells].
+        schedule: infusions. start_h, step_h: of the step [h].
+        body_mass_kg: [kg]. viability, homing: of the product [-].
+        mean_debris: volume mean of debris at the middle of the step [-]; injured tissue catches more cells.
+        p: shares [-] and rates [1/h].
+
+    Returns:
+        "msc" and "label" -> course over the step.
+
+    Reference: BIOLOGY A8; NUMERICS decisions 7 and 8.
+    """
+    shares = schedule.route_mix @ first_pass(p)
+    caught = windows(schedule, start_h, step_h)
+    inflow = (caught.rate * (body_mass_kg * 1e-6))[:, None] * shares
+    courses = {}
+    for kind, living in zip(KINDS, (viability, 1.0), strict=True):
+        start = jnp.stack([pools[f"{kind}_{organ}"] for organ in ORGANS])
+        kinetics = kinetics_of(kind, homing, mean_debris, p)
+        courses[kind] = course(start, inflow * living, caught.begin_h, caught.end_h, step_h, kinetics)
+    return courses
+
+
+def first_pass(p: BiodistributionParameters) -> Float[Array, "5 4"]:
+    """Share of a dose that stops in lung, spleen, other organs and liver, by route.
+
+    Intravenous cells meet the lungs first and the systemic circulation after; what a vessel of the liver lets pass
+    goes to the lungs; the spleen keeps what does not reach the liver.
+
+    Reference: BIOLOGY A8; PARAMETERS S10, S12, S13.
+    """
+    past_lung = 1.0 - p.intravenous_lung_share
+    systemic_other = 1.0 - p.systemic_liver_share - p.systemic_spleen_share
+    rows = (
+        (
+            p.intravenous_lung_share,
+            past_lung * p.systemic_spleen_share,
+            past_lung * systemic_other,
+            past_lung * p.systemic_liver_share,
+        ),
+        (1.0 - p.portal_liver_share, 0.0, 0.0, p.portal_liver_share),
+        (1.0 - p.arterial_liver_share, 0.0, 0.0, p.arterial_liver_share),
+        (0.0, 1.0 - p.intrasplenic_liver_share, 0.0, p.intrasplenic_liver_share),
+        (1.0 - p.direct_liver_share, 0.0, 0.0, p.direct_liver_share),
+    )
+    return jnp.stack([jnp.stack([jnp.asarray(share, float) for share in row]) for row in rows])
+
+
+def kinetics_of(kind: str, homing: Scalar, mean_debris: Float[Array, ""], p: BiodistributionParameters) -> Kinetics:
+    """Rates of viable cells or of label; adhesion in the injured liver takes its excess out of the other organs.
+
+        liver share = share x (1 + H(<d>, K_deb)) x homing
+
+    Args:
+        kind: "msc" or "label". homing: of the product [-]. mean_debris: <d> [-]. p: shares [-] and rates [1/h].
+
+    Returns:
+        The kinetics; what the liver gains, the other organs lose.
+
+    Reference: BIOLOGY A8.
+    """
+    adhesion = (1.0 + hill(mean_debris, p.adhesion_half_saturation)) * homing
+    if kind == "msc":
+        return Kinetics(p.loss_rate, p.lung_release_rate, p.systemic_liver_share * adhesion, p.systemic_spleen_share)
+    return Kinetics(p.label_loss_rate, p.label_lung_release_rate, p.label_liver_share * adhesion, p.label_spleen_share)
+
+
+def course(
+    start: Float[Array, " 3"],
+    inflow: Float[Array, "d 4"],
+    begin_h: Float[Array, " d"],
+    end_h: Float[Array, " d"],
+    step_h: Float[Array, ""] | float,
+    kinetics: Kinetics,
+) -> PoolCourse:
+    """Exact solution over one step, the sum of the response to the start and to each infusion.
+
+    Args:
+        start: lung, spleen, other [1e6 cells]. inflow: of each infusion into lung, spleen, other, liver while it
+            runs [1e6 cells/h]. begin_h, end_h: of each infusion since the start of the step [h]. step_h: [h].
+        kinetics: rates [1/h] and shares [-].
+    """
+    none = jnp.zeros((1,), start.dtype)
+    first = jnp.concatenate([start, jnp.zeros(9, start.dtype)])[None]
+    doses = jnp.concatenate([jnp.zeros((inflow.shape[0], 8), start.dtype), inflow], axis=1)
+    begin, end = jnp.concatenate([none, begin_h]), jnp.concatenate([none, end_h])
+    mu = kinetics.loss + kinetics.release + 1.0 / step_h
+    matrix = generator(kinetics)
+    stopped = propagate(matrix, mu, end - begin, jnp.concatenate([first, doses]))
+    stopped = jnp.concatenate([stopped[:, :8], jnp.zeros_like(stopped[:, 8:])], axis=1)
+    final = jnp.sum(propagate(matrix, mu, step_h - end, stopped), axis=0)
+    integral = final[4:7]
+    return PoolCourse(
+        pools=dict(zip(ORGANS, final[:3], strict=True)),
+        mean=dict(zip(ORGANS, integral / step_h, strict=True)),
+        lost=dict(zip(ORGANS, kinetics.loss * integral, strict=True)),
+        infused=jnp.sum(jnp.sum(inflow, axis=1) * (end_h - begin_h)),
+        liver_amount=final[3],
+        liver_first_moment=step_h * final[3] - final[7],
+    )
+
+
+def generator(kinetics: Kinetics) -> Float[Array, "12 12"]:
+    """Matrix G of dy/dt = G y for y = (pools: lung, spleen, other; arrived in the liver; integrals of these four;
+    constant inflows to these four).
+    """
+    release = kinetics.release
+    other_share = 1.0 - kinetics.liver_share - kinetics.spleen_share
+    matrix = jnp.zeros((12, 12)).at[4:8, 0:4].set(jnp.eye(4)).at[0:4, 8:12].set(jnp.eye(4))
+    matrix = matrix.at[0, 0].set(-kinetics.loss - release)
+    matrix = matrix.at[1, 1].set(-kinetics.loss).at[2, 2].set(-kinetics.loss)
+    matrix = matrix.at[1, 0].set(release * kinetics.spleen_share).at[2, 0].set(release * other_share)
+    return matrix.at[3, 0].set(release * kinetics.liver_share)
+
+
+def propagate(
+    matrix: Float[Array, "n n"], mu: Float[Array, ""] | float, time_h: Float[Array, " b"], start: Float[Array, "b n"]
+) -> Float[Array, "b n"]:
+    """exp(G t) y by uniformisation: a series of non-negative terms, so that nothing cancels.
+
+        exp(G t) y = sum_k  e^{-mu t} (mu t)^k / k!  (1 + G / mu)^k y
+
+    Args:
+        matrix: G [1/h], off-diagonal entries >= 0. mu: at least the largest loss rate [1/h].
+        time_h: t of each row [h]. start: y of each row.
+
+    Reference: Jensen, Skand. Aktuarietidskr. 36 (1953) 87.
+    """
+    chain = jnp.eye(matrix.shape[0]) + matrix / mu
+
+    def add_term(carry: tuple[Array, Array, Array], order: Array) -> tuple[tuple[Array, Array, Array], None]:
+        total, vector, weight = carry
+        vector = vector @ chain.T
+        weight = weight * (mu * time_h / order)
+        return (total + weight[:, None] * vector, vector, weight), None
+
+    weight = jnp.exp(-mu * time_h)
+    orders = jnp.arange(1.0, _TERMS + 1.0)
+    (total, _, _), _ = lax.scan(add_term, (weight[:, None] * start, start, weight), orders)
+    return total
+
+
+def deaths_per_hour(msc: PoolCourse, step_h: Float[Array, ""] | float) -> dict[str, Float[Array, ""]]:
+    """Viable cells lost in each organ outside the liver, mean over the step [1e6 cells/h]."""
+    return jax.tree.map(lambda lost: lost / step_h, msc.lost)

@@ -1,0 +1,76 @@
+"""The body's circuit: inflow to the liver, portal pressure gradient, share of arterial blood."""
+
+from __future__ import annotations
+
+from jaxtyping import Array, Float
+
+from hepatojax.mechanism import pytree
+from hepatojax.parameters.registry import Scalar
+
+
+@pytree
+class Patient:
+    """Registry subject `patient`: body mass [kg] and volume of the healthy liver [l]."""
+
+    body_mass_kg: Scalar
+    liver_volume_l: Scalar
+
+
+@pytree
+class CirculationParameters:
+    """Registry subject `circulation`, all [-]; see `liver_inflow` and `arterial_share`."""
+
+    splanchnic_share: Scalar
+    lobular_exponent: Scalar
+    arterial_share_at_rest: Scalar
+    arterial_buffer: Scalar
+
+
+@pytree
+class Inflow:
+    """Blood supply of the liver, relative to rest.
+
+    relative: blood flow Q/Q0 [-]. gradient: portal pressure gradient [-]. arterial_share: of the inflow [-].
+    """
+
+    relative: Float[Array, ""]
+    gradient: Float[Array, ""]
+    arterial_share: Float[Array, ""]
+
+
+def liver_inflow(conductance: Float[Array, ""], p: CirculationParameters) -> Inflow:
+    """Inflow and portal gradient of a liver whose conductance has changed.
+
+        Q/Q0 = 1 / (s + (1 - s) G^-n),   dP = (Q/Q0) / G
+
+    with G the conductance of the whole liver over rest, s the share of the resistance that lies upstream in the gut.
+
+    Args:
+        conductance: G, conductance of a lobule over rest x liver volume over rest [-], > 0.
+
+    Returns:
+        Flow, gradient [-] and arterial share [-].
+
+    Reference: BIOLOGY A3.
+    """
+    upstream = p.splanchnic_share
+    relative = 1.0 / (upstream + (1.0 - upstream) * conductance**-p.lobular_exponent)
+    return Inflow(relative, relative / conductance, arterial_share(relative, p))
+
+
+def arterial_share(relative: Float[Array, ""], p: CirculationParameters) -> Float[Array, ""]:
+    """Share of arterial blood, rising as inflow falls: the buffer response of the hepatic artery.
+
+        odds = s0 / (1 - s0) (Q/Q0)^-n,   n = (1 + b / ((1 - b) s0)) / (1 - s0)
+
+    Near rest the artery makes up the share b of a change of portal flow; the odds keep the share in 0..1 far from it.
+
+    Args:
+        relative: total inflow Q/Q0 [-].
+
+    Reference: Lautt, Microcirculation 14 (2007) 235.
+    """
+    share, buffer = p.arterial_share_at_rest, p.arterial_buffer
+    exponent = (1.0 + buffer / ((1.0 - buffer) * share)) / (1.0 - share)
+    odds = share / (1.0 - share) * relative**-exponent
+    return odds / (1.0 + odds)

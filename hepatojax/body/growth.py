@@ -1,0 +1,114 @@
+"""The size of the liver, and the two loads: missing mass drives regeneration, missing function drives the clinic."""
+
+from __future__ import annotations
+
+from jaxtyping import Array
+
+from hepatojax.mechanism import Fields, FieldSpec, Rates, algebraic, pytree, slow
+from hepatojax.numerics.safe_math import hill, positive_part, ramp
+from hepatojax.parameters.registry import Scalar
+
+_DEAD = 1e-6  # guard of 1/F - 1 in a liver without function: the load then saturates at 1e6
+
+FIELDS = (
+    FieldSpec("liver_volume", "-", "body", "state", "liver volume over rest"),
+    FieldSpec("growth_rate", "1/h", "body", "algebraic", "relative growth of the liver volume", low=None),
+    FieldSpec("mass", "-", "body", "algebraic", "functioning liver mass over rest"),
+    FieldSpec("function", "-", "body", "algebraic", "liver function over rest"),
+    FieldSpec("load_excess", "-", "body", "algebraic", "mass load beyond the tolerated one"),
+    FieldSpec("load_response", "-", "body", "algebraic", "drive of regeneration by mass load", high=1.0),
+    FieldSpec("functional_excess", "-", "body", "algebraic", "functional load beyond the tolerated one"),
+)
+
+
+@pytree
+class GrowthParameters:
+    """Registry subject `growth`: rates [1/h], the others [-]."""
+
+    shrink_rate: Scalar
+    expansion_rate: Scalar
+    steepness: Scalar
+    rate_smoothing: Scalar
+    tolerated_load: Scalar
+    load_smoothing: Scalar
+    load_half_saturation: Scalar
+    load_exponent: Scalar
+
+
+@algebraic(reads=("mean_occupancy",), writes=("growth_rate",))
+def growth(fields: Fields, p: GrowthParameters) -> dict[str, Array]:
+    """Lobules grow fast when they are crowded and shrink slowly when they are empty.
+
+        g = R(<occ> - 1),   R(y) = y (lo + (hi - lo) sigmoid(b y))
+
+    Args:
+        fields: mean_occupancy [-].
+
+    Returns:
+        growth_rate [1/h].
+
+    Reference: BIOLOGY A2.
+    """
+    crowding = fields.mean_occupancy - 1.0
+    return {"growth_rate": ramp(crowding, p.shrink_rate, p.expansion_rate, p.steepness)}
+
+
+@slow(reads=("liver_volume", "growth_rate"), writes=("liver_volume",))
+def liver_growth(fields: Fields, p: GrowthParameters) -> Rates:
+    """Liver volume, dL/dt = g L, with growth as production and shrinkage as loss: g = P(g) - P(-g).
+
+    Args:
+        fields: liver_volume [-], growth_rate [1/h].
+
+    Returns:
+        Rates of liver_volume.
+
+    Reference: BIOLOGY A2.
+    """
+    rise = positive_part(fields.growth_rate, p.rate_smoothing)
+    fall = positive_part(-fields.growth_rate, p.rate_smoothing)
+    return Rates(production={"liver_volume": rise * fields.liver_volume}, loss={"liver_volume": fall})
+
+
+@algebraic(
+    reads=("liver_volume", "mean_mass_local", "mean_function_local", "rest_mass", "rest_function"),
+    writes=("mass", "function", "load_excess", "load_response", "functional_excess"),
+)
+def loads(fields: Fields, p: GrowthParameters) -> dict[str, Array]:
+    """Mass and function of the whole liver, and how far each falls short.
+
+        Fm = L <fm>/Fm0,  F = L <f>/F0,  x = P(1/F - 1 - x0, e),  Hx = H(x_load, K_load, n)
+
+    Args:
+        fields: liver_volume, volume means of local mass and function, and their values at rest [-].
+
+    Returns:
+        mass Fm, function F, load_excess x_load, load_response Hx, functional_excess x_f [-].
+
+    Reference: BIOLOGY A2.
+    """
+    mass = fields.liver_volume * fields.mean_mass_local / fields.rest_mass
+    function = fields.liver_volume * fields.mean_function_local / fields.rest_function
+    excess = shortfall(mass, p)
+    return {
+        "mass": mass,
+        "function": function,
+        "load_excess": excess,
+        "load_response": hill(excess, p.load_half_saturation, p.load_exponent),
+        "functional_excess": shortfall(function, p),
+    }
+
+
+def shortfall(fraction: Array, p: GrowthParameters) -> Array:
+    """Load beyond the tolerated one, P(1/F - 1 - x0, e), finite in a liver without function.
+
+    Args:
+        fraction: mass or function F over rest [-].
+
+    Returns:
+        The excess load [-].
+    """
+    return positive_part((1.0 - fraction) / (fraction + _DEAD) - p.tolerated_load, p.load_smoothing)
+
+
+MECHANISMS = (loads, growth, liver_growth)

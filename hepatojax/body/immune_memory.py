@@ -1,0 +1,194 @@
+"""Immune cells of the body: effector and regulatory T cells, educated monocytes, suppression of defence.
+
+The regulatory pool is the slow memory of a treatment; its clinical readout is the relative share of regulatory T cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from jaxtyping import Array, Float
+
+from hepatojax.mechanism import Fields, FieldSpec, Rates, Transfer, algebraic, pytree, slow
+from hepatojax.numerics.safe_math import hill, positive_part
+from hepatojax.parameters.registry import Scalar
+
+FIELDS = (
+    FieldSpec("effector_t", "-", "body", "state", "effector T cells against the cause"),
+    FieldSpec("regulatory_t", "-", "body", "state", "regulatory T cells over rest"),
+    FieldSpec("treg_precursors", "-", "body", "state", "regulatory T cells in the making, over the resting pool"),
+    FieldSpec("educated_monocytes", "1e6 cells", "body", "state", "monocytes educated by dying MSC, on their way"),
+    FieldSpec("immune_suppression", "-", "body", "state", "suppression of the defence against infection", high=1.0),
+    FieldSpec(
+        "education_influx", "1/h", "body", "algebraic", "educated monocytes entering the liver over resting density"
+    ),
+)
+
+
+@pytree
+class ImmuneMemoryParameters:
+    """Registry subjects `immune_memory`, `amplification`, `patient` and `cells`; rates [1/h], pools in 1e6 cells."""
+
+    effector_rate: Scalar
+    cause_half_saturation: Scalar
+    costimulation_at_rest: Scalar
+    costimulation_half_saturation: Scalar
+    regulation_half_effect: Scalar
+    maturation_rate: Scalar
+    treg_turnover_rate: Scalar
+    treg_maximum: Scalar
+    treg_pool: Scalar
+    monocyte_homing_rate: Scalar
+    other_organ_share: Scalar
+    dead_liver_volume: Scalar
+    suppression_rate: Scalar
+    suppression_half_saturation: Scalar
+    suppression_exponent: Scalar
+    suppression_smoothing: Scalar
+    phagocytes_per_msc: Scalar
+    tregs_per_phagocyte: Scalar
+    lung_homing: Scalar
+    liver_volume_l: Scalar
+    macrophage_density: Scalar
+
+
+def deaths_seen(
+    outside: Mapping[str, Float[Array, ""]], in_liver: Float[Array, ""], p: ImmuneMemoryParameters
+) -> dict[str, Float[Array, ""]]:
+    """MSC deaths as the immune system sees them: all of them induce regulation, some educate monocytes for the liver.
+
+        all = lung + spleen + other + liver,   education = liver + w (lung + spleen + w_o other)
+
+    Args:
+        outside: deaths in "lung", "spleen", "other" [1e6 cells/h]. in_liver: deaths in the liver [1e6 cells/h].
+        p: w (`lung_homing`) and w_o (`other_organ_share`) [-].
+
+    Returns:
+        `msc_deaths_all` and `msc_deaths_education` [1e6 cells/h].
+
+    Reference: BIOLOGY A6, A8.
+    """
+    lymphoid = outside["lung"] + outside["spleen"]
+    return {
+        "msc_deaths_all": lymphoid + outside["other"] + in_liver,
+        "msc_deaths_education": in_liver + p.lung_homing * (lymphoid + p.other_organ_share * outside["other"]),
+    }
+
+
+@algebraic(reads=("educated_monocytes", "liver_volume"), writes=("education_influx",))
+def education_influx(fields: Fields, p: ImmuneMemoryParameters) -> dict[str, Array]:
+    """Educated monocytes entering the liver, as a rate of the relative macrophage density.
+
+        u = k_home edu / (V0 (L + L0) n0)
+
+    with V0 the volume and n0 the macrophage density of the healthy liver, L0 a guard for a dead liver.
+
+    Args:
+        fields: educated_monocytes [1e6 cells], liver_volume [-].
+
+    Returns:
+        education_influx [1/h].
+
+    Reference: BIOLOGY A8.
+    """
+    resting = p.liver_volume_l * p.macrophage_density * (fields.liver_volume + p.dead_liver_volume)
+    return {"education_influx": p.monocyte_homing_rate * fields.educated_monocytes / resting}
+
+
+@slow(
+    reads=("effector_t", "regulatory_t", "activity", "mean_macrophage_m1"),
+    writes=("effector_t",),
+)
+def effector_t_cells(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
+    """Effector T cells need the cause and co-stimulation, and are restrained by regulation.
+
+        dte/dt = k { H(ag, K_ag) [te0 + H(<m1>, K_co)] (1 + 1/K_tr) / (1 + tr/K_tr) - te }
+
+    Args:
+        fields: effector_t, regulatory_t, activity, mean_macrophage_m1 [-].
+
+    Returns:
+        Rates of effector_t.
+
+    Reference: BIOLOGY A6.
+    """
+    costimulation = p.costimulation_at_rest + hill(fields.mean_macrophage_m1, p.costimulation_half_saturation)
+    restraint = (1.0 + 1.0 / p.regulation_half_effect) / (1.0 + fields.regulatory_t / p.regulation_half_effect)
+    drive = hill(fields.activity, p.cause_half_saturation) * costimulation * restraint
+    return Rates(production={"effector_t": p.effector_rate * drive}, loss={"effector_t": p.effector_rate})
+
+
+@slow(
+    reads=("treg_precursors", "regulatory_t", "msc_deaths_all", "potency_education"),
+    writes=("treg_precursors", "regulatory_t"),
+)
+def regulatory_t_cells(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
+    """Regulatory T cells, induced by phagocytes that ate MSC; they fade in months.
+
+        dti/dt = n_treg n_phago f deaths / N_tr - k_mat ti
+        dtr/dt = k (1 + 1/m^3) + k_mat ti - k (1 + (tr/m)^3) tr
+
+    Args:
+        fields: treg_precursors, regulatory_t [-], msc_deaths_all [1e6 cells/h], potency_education f [-].
+
+    Returns:
+        Rates of treg_precursors and regulatory_t.
+
+    Reference: BIOLOGY A6; half-life of human memory CD4 cells, PMC2329696.
+    """
+    per_msc = p.tregs_per_phagocyte * p.phagocytes_per_msc * fields.potency_education
+    crowding = (fields.regulatory_t / p.treg_maximum) ** 3
+    return Rates(
+        production={
+            "treg_precursors": per_msc * fields.msc_deaths_all / p.treg_pool,
+            "regulatory_t": p.treg_turnover_rate * (1.0 + p.treg_maximum**-3),
+        },
+        loss={"regulatory_t": p.treg_turnover_rate * (1.0 + crowding)},
+        transfers=(Transfer("treg_precursors", "regulatory_t", p.maturation_rate),),
+    )
+
+
+@slow(
+    reads=("educated_monocytes", "msc_deaths_education", "potency_education"),
+    writes=("educated_monocytes",),
+)
+def monocyte_education(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
+    """Monocytes educated by dying MSC, until they reach the liver.
+
+        dedu/dt = n_phago f deaths - k_home edu
+
+    Args:
+        fields: educated_monocytes [1e6 cells], msc_deaths_education [1e6 cells/h], potency_education f [-].
+
+    Returns:
+        Rates of educated_monocytes.
+
+    Reference: BIOLOGY A8.
+    """
+    made = p.phagocytes_per_msc * fields.potency_education * fields.msc_deaths_education
+    return Rates(production={"educated_monocytes": made}, loss={"educated_monocytes": p.monocyte_homing_rate})
+
+
+@slow(reads=("immune_suppression", "regulatory_t"), writes=("immune_suppression",))
+def defence_suppression(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
+    """Suppression of the defence against infection by an excess of regulation.
+
+        dI/dt = k (H(P(tr - 1, e), K_I, n) - I)
+
+    Args:
+        fields: immune_suppression, regulatory_t [-].
+
+    Returns:
+        Rates of immune_suppression.
+
+    Reference: BIOLOGY A9.
+    """
+    excess = positive_part(fields.regulatory_t - 1.0, p.suppression_smoothing)
+    drive = hill(excess, p.suppression_half_saturation, p.suppression_exponent)
+    return Rates(
+        production={"immune_suppression": p.suppression_rate * drive},
+        loss={"immune_suppression": p.suppression_rate},
+    )
+
+
+MECHANISMS = (education_influx, effector_t_cells, regulatory_t_cells, monocyte_education, defence_suppression)

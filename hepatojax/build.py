@@ -1,0 +1,55 @@
+"""From a scenario to pytrees: the model, its state at day 0, the schedule of an arm."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+
+from hepatojax.assembly import build_lobule, registry_of, resting_model
+from hepatojax.model import LiverModel, check_model
+from hepatojax.onset import diseased, onset_state
+from hepatojax.scenario import Scenario
+from hepatojax.state import LiverState
+from hepatojax.therapy.schedule import DoseSchedule, schedule_of
+
+
+class Study(NamedTuple):
+    """What all arms of a scenario share, and the schedule of each; equal shapes, so one compilation serves all."""
+
+    model: LiverModel
+    state: LiverState
+    schedules: dict[str, DoseSchedule]
+
+
+def build(scenario: Scenario, *, arm: str | None = None) -> tuple[LiverModel, LiverState, DoseSchedule]:
+    """The model, its state at day 0 and the schedule of one arm.
+
+    Args:
+        scenario: checked. arm: its name; the first one by default.
+
+    Raises:
+        KeyError: no such arm. SimulationError: no resting lobule exists, or the disease could not be run.
+        RuntimeError: 64-bit arithmetic is off.
+    """
+    study = build_study(scenario)
+    name = scenario.arms[0].name if arm is None else scenario.arm(arm).name
+    return study.model, study.state, study.schedules[name]
+
+
+def build_study(scenario: Scenario) -> Study:
+    """Everything that the arms of a scenario share, built once, and their schedules.
+
+    Raises:
+        SimulationError: no resting lobule exists, or the disease could not be run.
+        RuntimeError: 64-bit arithmetic is off.
+    """
+    if not jax.config.jax_enable_x64:
+        raise RuntimeError('64-bit arithmetic is off: call jax.config.update("jax_enable_x64", True) first')
+    check_model()
+    parameters = registry_of(scenario)
+    model, healthy = resting_model(scenario, parameters, build_lobule(scenario, parameters))
+    state = onset_state(scenario, parameters, model, healthy)
+    rows = max(len(arm.infusions) for arm in scenario.arms)
+    schedules = {arm.name: schedule_of(arm.infusions, max(rows, 1)) for arm in scenario.arms}
+    return Study(diseased(scenario, model), state, schedules)

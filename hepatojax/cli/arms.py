@@ -1,0 +1,167 @@
+"""Simulate the arms of a scenario one after the other, each into its own durable run folder."""
+
+from __future__ import annotations
+
+import resource
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from hepatojax.build import Study, build_study
+from hepatojax.cli.progress import progress
+from hepatojax.endpoints import ENDPOINTS
+from hepatojax.io.provenance import provenance
+from hepatojax.io.results import RunWriter
+from hepatojax.io.run_folder import arm_folder, locked, write_scenario, write_summary
+from hepatojax.io.scenario import scenario_to_toml
+from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
+from hepatojax.model import SPECIFICATIONS, LiverModel
+from hepatojax.parameters.registry import load_parameters
+from hepatojax.scenario import SIGNALS, Scenario
+from hepatojax.simulate import SaveAt, Solution, join, simulate_chunks
+from hepatojax.status import ExitCode, Status
+
+_COMPILE_EVENTS = "/jax/core/compile/"
+_KIB_PER_MIB = 1024.0
+_UNITS_OF_SERIES = {endpoint.name: Quantity(endpoint.unit, endpoint.meaning) for endpoint in ENDPOINTS}
+_UNITS_OF_FIELDS = {
+    **{spec.name: Quantity(spec.unit, spec.meaning) for spec in SPECIFICATIONS},
+    **{name: Quantity("nM", f"{name} in tissue") for name in SIGNALS},
+    "oxygen": Quantity("mmHg", "oxygen partial pressure"),
+    "pressure": Quantity("-", "blood pressure, 1 at the portal vessels and 0 in the central vein"),
+    "zone": Quantity("-", "porto-central coordinate, 0 portal, 1 central"),
+    "labels": Quantity("-", "what a cell is: 0 outside, 1 parenchyma, vessels above"),
+    "permeability": Quantity("-", "permeability relative to healthy tissue"),
+}
+
+
+@dataclass
+class CompileClock:
+    """Seconds that JAX has spent on tracing, lowering and compiling since it was made."""
+
+    seconds: float = field(default=0.0)
+
+    def __post_init__(self) -> None:
+        jax.monitoring.register_event_duration_secs_listener(self._add)
+
+    def _add(self, event: str, duration_secs: float, **_: Any) -> None:
+        if event.startswith(_COMPILE_EVENTS):
+            self.seconds += duration_secs
+
+
+def run_arms(
+    scenario: Scenario, output: Path, *, device: str, command: str, quiet: bool, stopped: Sequence[int]
+) -> ExitCode:
+    """Simulate every arm into `output/<arm>`.
+
+    Args:
+        scenario: checked. output: folder of the results. device, command: for the provenance.
+        quiet: True prints errors only. stopped: not empty once the user has asked to stop.
+
+    Returns:
+        DONE, the code of the only arm that failed, MEMBERS_FAILED if some did, or STOPPED.
+    """
+    text = scenario_to_toml(scenario)
+    origin = provenance(
+        scenario_text=text,
+        parameters_hash=load_parameters(scenario.species, scenario.parameters).hash,
+        device=device,
+        precision=scenario.run.precision,
+        command=command,
+    )
+    clock = CompileClock()
+    study = build_study(scenario)
+    codes = []
+    for arm in scenario.arms:
+        folder = arm_folder(output, arm.name)
+        with locked(folder):
+            write_scenario(folder, text)
+            writer = RunWriter(folder, _header(scenario, arm.name, study.model, origin))
+            codes.append(_run_arm(scenario, arm.name, study, writer, clock, quiet=quiet, stopped=stopped))
+        if codes[-1] == ExitCode.STOPPED:
+            return ExitCode.STOPPED
+    failed = [code for code in codes if code != ExitCode.DONE]
+    if not failed:
+        return ExitCode.DONE
+    return failed[0] if len(codes) == 1 else ExitCode.MEMBERS_FAILED
+
+
+def _run_arm(
+    scenario: Scenario,
+    arm: str,
+    study: Study,
+    writer: RunWriter,
+    clock: CompileClock,
+    *,
+    quiet: bool,
+    stopped: Sequence[int],
+) -> ExitCode:
+    """Simulate one arm with a durable part at each saved time; its summary says how it ended."""
+    start, compiled_before = time.monotonic(), clock.seconds
+    end_h = scenario.run.end_h
+    save = SaveAt(scenario.run.save_every_h, scenario.run.fields)
+    parts: list[Solution] = []
+    with progress(arm, end_h, quiet=quiet) as report:
+        for part in simulate_chunks(study.model, study.state, study.schedules[arm], end_h=end_h, save=save):
+            parts.append(jax.device_get(part))
+            _append(writer, parts[-1])
+            report(float(parts[-1].times_h[-1]), "")
+            if stopped:
+                break
+    folder = writer.finish().parent
+    solution = join(parts)
+    status = Status(int(solution.status))
+    if status == Status.OK and float(solution.times_h[-1]) < end_h:
+        status = Status.STOPPED
+    compiling = clock.seconds - compiled_before
+    seconds = {"compile": compiling, "run": time.monotonic() - start - compiling}
+    write_summary(folder, _summary(scenario, solution, status, seconds))
+    if status not in (Status.OK, Status.STOPPED):
+        print(f"error: {arm}: {solution.message()}", file=sys.stderr)
+    return status.exit_code
+
+
+def _header(scenario: Scenario, arm: str, model: LiverModel, origin: dict[str, str]) -> RunHeader:
+    lobule = model.lobule
+    static = {"zone": lobule.zone, "labels": lobule.labels, "permeability": lobule.permeability}
+    return RunHeader(
+        title=f"{scenario.title}: {arm}",
+        spacing_um=lobule.grid.spacing_um,
+        shape=lobule.grid.shape,
+        quantities={**_UNITS_OF_SERIES, **_UNITS_OF_FIELDS},
+        static={name: np.asarray(values) for name, values in static.items()},
+        provenance=origin,
+    )
+
+
+def _append(writer: RunWriter, part: Solution) -> None:
+    fields = {name: np.asarray(values[-1]) for name, values in part.saved.items()}
+    series = Series(np.asarray(part.times_h), {name: np.asarray(values) for name, values in part.endpoints.items()})
+    writer.append(float(part.saved_times_h[-1]), fields, series)
+
+
+def _summary(scenario: Scenario, solution: Solution, status: Status, seconds: dict[str, float]) -> dict[str, Any]:
+    """What `summary.json` holds: how the run ended, what it cost, how well it balances, what came out."""
+    day = float(solution.times_h[-1]) / 24.0
+    endpoints = {
+        name: {"unit": _UNITS_OF_SERIES[name].unit, "day": day, "value": float(values[-1])}
+        for name, values in solution.endpoints.items()
+    }
+    return {
+        "status": "ok" if status == Status.OK else status.name,
+        "message": solution.message(),
+        "grid": list(solution.state.quasi_steady.oxygen.shape[::-1]),
+        "precision": scenario.run.precision,
+        "macro_steps": int(solution.state.step),
+        "seconds": seconds,
+        "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIB_PER_MIB,
+        "ledger": {name: float(error) for name, error in solution.ledger.relative().items()},
+        "solver": {name: float(value) for name, value in solution.statistics.items()},
+        "endpoints": endpoints,
+    }

@@ -1,0 +1,57 @@
+"""Verbs about the program itself: verify, doctor."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from hepatojax.cli.options import add_device
+from hepatojax.status import ExitCode
+
+
+def register(verbs: Any) -> None:
+    """Add the verbs to the command line."""
+    verify = verbs.add_parser("verify", help="check the solver against exact solutions on this machine")
+    verify.add_argument("--json", type=Path, metavar="FILE", help="write the records to a file")
+    verify.add_argument("--only", metavar="TEXT", default="", help="only checks whose id holds this text")
+    add_device(verify)
+    verify.set_defaults(action=verify_solver)
+    doctor = verbs.add_parser("doctor", help="print versions, device and folders, for a bug report")
+    add_device(doctor)
+    doctor.set_defaults(action=print_versions)
+
+
+def verify_solver(options: argparse.Namespace) -> ExitCode:
+    """Run the verification checks and print each observed order or error beside its bound."""
+    from hepatojax.cli.device import prepare_jax
+
+    print(prepare_jax(options.device, options.require_gpu))
+    from hepatojax.checks.records import run_checks, write_json
+    from hepatojax.checks.verify import CHECKS
+
+    records = []
+    for record in run_checks(check for check in CHECKS if options.only in check.id):
+        records.append(record)
+        verdict = "pass" if record.passed else "FAIL"
+        print(
+            f"{verdict}  {record.id:32} {record.quantity}: {record.value:.3g} {record.unit} ({record.accept})",
+            flush=True,
+        )
+    if options.json:
+        write_json(records, options.json)
+    failed = sum(not record.passed for record in records)
+    print(f"{len(records) - failed} of {len(records)} checks passed")
+    return ExitCode.MEMBERS_FAILED if failed or not records else ExitCode.DONE
+
+
+def print_versions(options: argparse.Namespace) -> ExitCode:
+    """Print what a bug report needs."""
+    from hepatojax.cli.device import cache_folder, prepare_jax
+    from hepatojax.io.provenance import provenance
+
+    device = prepare_jax(options.device, options.require_gpu)
+    for name, text in provenance(device=device).items():
+        print(f"{name:24} {text}")
+    print(f"{'compilation cache':24} {cache_folder()}")
+    return ExitCode.DONE

@@ -1,0 +1,87 @@
+"""The command `hepatojax`: verbs, and errors as one line each with an exit code. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import argparse
+import errno
+import sys
+from typing import NoReturn
+
+from hepatojax import __version__
+from hepatojax.cli import checks, results, run, scenario
+from hepatojax.status import ExitCode, HepatojaxError
+
+DISCLAIMER = "Research software; not a medical device; not for diagnosis, dosing or any clinical decision."
+_DISK_ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS)
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose complaints are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(ExitCode.REJECTED_INPUT, f"error: {message} (see {self.prog} --help)\n")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The parser of the whole command line."""
+    top = _Parser(prog="hepatojax", description="Simulate a liver lobule under cell therapy in 3D.", epilog=DISCLAIMER)
+    top.add_argument("--version", action="version", version=f"hepatojax {__version__}")
+    top.add_argument("--debug", action="store_true", help="show the traceback of an error")
+    verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for group in (run, scenario, results, checks):
+        group.register(verbs)
+    return top
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command line.
+
+    Args:
+        arguments: without the name of the program; those of the process by default.
+
+    Returns:
+        The exit code, see `hepatojax.status.ExitCode`.
+    """
+    options = parser().parse_args(arguments)
+    try:
+        return int(options.action(options))
+    except (HepatojaxError, OSError, RuntimeError, KeyboardInterrupt) as error:
+        code = exit_code(error)
+        if options.debug or code is None:
+            raise
+        for line in _lines(error):
+            print(f"error: {line}", file=sys.stderr)
+        return int(code)
+
+
+def exit_code(error: BaseException) -> ExitCode | None:
+    """The exit code for an error that a user can act on; None for a defect, which keeps its traceback."""
+    if isinstance(error, HepatojaxError):
+        return error.exit_code
+    if isinstance(error, KeyboardInterrupt):
+        return ExitCode.STOPPED
+    if isinstance(error, BrokenPipeError):
+        return ExitCode.DONE
+    if isinstance(error, OSError):
+        return ExitCode.WRITE_ERROR if error.errno in _DISK_ERRORS else ExitCode.REJECTED_INPUT
+    return ExitCode.NO_MEMORY_OR_DEVICE if _out_of_memory(error) else None
+
+
+def _out_of_memory(error: BaseException) -> bool:
+    return "RESOURCE_EXHAUSTED" in str(error)
+
+
+def _lines(error: BaseException) -> list[str]:
+    if isinstance(error, KeyboardInterrupt):
+        return ["stopped on request; what was saved stays usable"]
+    if isinstance(error, BrokenPipeError):
+        return []
+    if isinstance(error, OSError) and error.strerror:
+        return [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]
+    if _out_of_memory(error):
+        return ["the device ran out of memory; use fewer cells or precision float32"]
+    return str(error).splitlines() or [type(error).__name__]
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,56 @@
+"""Arguments that several verbs share."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from hepatojax.status import HepatojaxError
+
+if TYPE_CHECKING:
+    from hepatojax.scenario import Scenario
+
+
+class SettingError(HepatojaxError):
+    """A `--set` that is not `section.key=value`."""
+
+
+def add_scenario(parser: argparse.ArgumentParser) -> None:
+    """A scenario file and what may replace parts of it."""
+    parser.add_argument("file", type=Path, help="scenario, see docs/scenario.md")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="replace a value of the file, such as grid.cells=[26,30,8]; may be repeated",
+    )
+    parser.add_argument("--precision", help="float32 or float64; the same as --set run.precision=...")
+
+
+def add_device(parser: argparse.ArgumentParser) -> None:
+    """Where to compute."""
+    parser.add_argument("--device", choices=("cpu", "gpu"), help="default: a GPU if JAX has one, else the CPU")
+    parser.add_argument("--require-gpu", action="store_true", help="refuse to run without a GPU")
+
+
+def read_scenario(options: argparse.Namespace) -> Scenario:
+    """The scenario of `add_scenario`'s arguments.
+
+    Raises:
+        SettingError, ScenarioError: one line for each problem.
+    """
+    from hepatojax.io.scenario import load_scenario
+    from hepatojax.io.scenario.overrides import parse_setting
+
+    settings = {}
+    for text in options.set:
+        try:
+            key, value = parse_setting(text)
+        except ValueError as error:
+            raise SettingError(str(error)) from None
+        settings[key] = value
+    if options.precision is not None:
+        settings["run.precision"] = options.precision
+    return load_scenario(options.file, settings)

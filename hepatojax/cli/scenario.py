@@ -1,0 +1,97 @@
+"""Verbs about what goes in: check, parameters, schema."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import Any
+
+from hepatojax.cli.options import add_scenario, read_scenario
+from hepatojax.scenario import SPECIES
+from hepatojax.status import ExitCode
+
+
+def register(verbs: Any) -> None:
+    """Add the verbs to the command line."""
+    check = verbs.add_parser("check", help="check a scenario and say what a run of it needs")
+    add_scenario(check)
+    check.set_defaults(action=check_scenario)
+    parameters = verbs.add_parser("parameters", help="print the parameter registry")
+    parameters.add_argument("--species", choices=SPECIES, default="human")
+    parameters.add_argument("--grep", metavar="TEXT", default="", help="only rows that hold this text")
+    parameters.add_argument("--json", action="store_true", help="print JSON")
+    parameters.set_defaults(action=print_parameters)
+    schema = verbs.add_parser("schema", help="print the JSON schema of scenario files, for editors")
+    schema.add_argument("--markdown", action="store_true", help="print the tables of docs/scenario.md instead")
+    schema.set_defaults(action=print_schema)
+
+
+def check_scenario(options: argparse.Namespace) -> ExitCode:
+    """Check a scenario; print cells, memory, Peclet and Damkohler numbers and expected minutes."""
+    from hepatojax.io.scenario.size import CELLS_PER_PENETRATION_LENGTH, free_memory_gib, require_memory, scenario_size
+
+    scenario = read_scenario(options)
+    require_memory(scenario, options.file.name)
+    arms = ", ".join(arm.name for arm in scenario.arms)
+    print(f"scenario      {scenario.title} ({scenario.species}); arms: {arms}")
+    if scenario.lobule.geometry == "labels":
+        print("grid          that of the label image")
+        return ExitCode.DONE
+    size = scenario_size(scenario)
+    cells, spacing = " x ".join(map(str, size.cells)), " x ".join(f"{h:.3g}" for h in size.spacing_um)
+    per_length = size.penetration_length_um / max(size.spacing_um[:2])
+    print(f"grid          {cells} cells of {spacing} um (x, y, z)")
+    print(f"time          {scenario.run.end_h / 24.0:g} days, {size.macro_steps} macro-steps in all arms")
+    print(
+        f"memory        about {size.memory_gib:.2g} GB in {scenario.run.precision}; {free_memory_gib():.3g} GB are free"
+    )
+    print(f"Peclet        {size.peclet:.2g} of a cell (oxygen, blood at {size.speed_um_s:.2g} um/s halfway)")
+    print(f"Damkohler     {size.damkohler:.2g} (oxygen demand over supply at rest)")
+    print(
+        f"resolution    {per_length:.2g} cells per oxygen penetration length of {size.penetration_length_um:.0f} um"
+        f" (at least {CELLS_PER_PENETRATION_LENGTH:g})"
+    )
+    print(f"expected      {size.minutes:.2g} minutes on one core, compilation included")
+    return ExitCode.DONE
+
+
+def print_parameters(options: argparse.Namespace) -> ExitCode:
+    """Print the registry of a species as a table or as JSON."""
+    from dataclasses import asdict
+
+    from hepatojax.parameters.registry import load_parameters
+
+    parameters = load_parameters(options.species)
+    wanted = options.grep.lower()
+    rows = [asdict(row) for row in parameters.table()]
+    rows = [row for row in rows if wanted in " ".join(str(value) for value in row.values()).lower()]
+    if options.json:
+        json.dump({"species": options.species, "sha256": parameters.hash, "parameters": rows}, sys.stdout, indent=2)
+        print()
+        return ExitCode.DONE
+    widths = {key: max((len(_cell(row[key])) for row in rows), default=0) for key in ("name", "value", "unit")}
+    for row in rows:
+        name, value, unit = (_cell(row[key]).ljust(width) for key, width in widths.items())
+        span = f"{row['low']:g}..{row['high']:g}"
+        origin = f"{row['species']:6} {row['evidence']:11}"
+        print(f"{name}  {value}  {unit}  {span:20}  {origin} {row['meaning']} [{row['source']}]")
+    print(f"{len(rows)} parameters; all of {options.species}: sha256 {parameters.hash}")
+    return ExitCode.DONE
+
+
+def _cell(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def print_schema(options: argparse.Namespace) -> ExitCode:
+    """Print the JSON schema of the scenario file, or the tables of its keys."""
+    from hepatojax.io.scenario import json_schema
+    from hepatojax.io.scenario.reference import key_tables
+
+    if options.markdown:
+        print(key_tables())
+        return ExitCode.DONE
+    json.dump(json_schema(), sys.stdout, indent=2)
+    print()
+    return ExitCode.DONE

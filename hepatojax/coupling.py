@@ -1,0 +1,224 @@
+"""Quasi-steady fields at given slow states: flow, then oxygen, then signals with the body, in this order."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from hepatojax.biology.secretion import FIRST_GROUP
+from hepatojax.body.circulation import Inflow, arterial_share, liver_inflow
+from hepatojax.body.plasma import domain_closure
+from hepatojax.mechanism import Fields, pytree
+from hepatojax.model import ENERGY, HGF_SECRETION, LICENSING, SECRETION, LiverModel, evaluate, structure
+from hepatojax.numerics.grid import Grid
+from hepatojax.state import Circulation, QuasiSteady
+from hepatojax.status import Status
+from hepatojax.tissue.arrival import unit_arrival
+from hepatojax.tissue.flow import Flow
+from hepatojax.tissue.oxygen import Oxygen, mixed_inlet_mmHg, solve_oxygen
+from hepatojax.tissue.perfusion import Perfusion, solve_perfusion
+from hepatojax.tissue.signals import BodyClosure, Signal, solve_signals
+from hepatojax.units import SECONDS_PER_HOUR
+
+
+@pytree
+class Evidence:
+    """What the solves of one macro-step say of themselves.
+
+    terms: quantity -> term -> rate of the domain [quantity's unit x um3/s]. gained: quantity -> what enters it.
+    imbalance: quantity -> entered - left. statistics: solver -> iterations or relative residual.
+    status: first failure. worst_voxel: (z, y, x) of the largest oxygen imbalance.
+    outlet_mmHg, extraction: of oxygen.
+    """
+
+    terms: dict[str, dict[str, Float[Array, ""]]]
+    gained: dict[str, Float[Array, ""]]
+    imbalance: dict[str, Float[Array, ""]]
+    statistics: dict[str, Float[Array, ""]]
+    status: Int[Array, ""]
+    worst_voxel: Int[Array, " 3"]
+    extraction: Float[Array, ""]
+
+
+def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) -> tuple[QuasiSteady, Fields, Evidence]:
+    """Solve flow, oxygen and signals at given slow states.
+
+    Args:
+        model: the patient's liver.
+        fields: slow states and inputs, see `hepatojax.model.inputs`.
+        guess: earlier solution; it starts the solvers and has no derivative.
+
+    Returns:
+        The quasi-steady fields, the fields with all that was derived on the way, and the evidence.
+    """
+    guess = jax.lax.stop_gradient(guess)
+    fields = structure(model, fields)
+    perfusion, inflow = _circulate(model, fields, guess)
+    grid = model.grid.scaled(model.linear_scale(fields.liver_volume))
+    flow = perfusion.flow.times(blood_flow(model, inflow.relative))
+    oxygen = _breathe(model, fields, grid, flow, inflow, guess)
+    fields = fields.with_(
+        {
+            "oxygen": filled(oxygen.mmHg, grid),
+            "flow_relative": inflow.relative,
+            "portal_gradient_relative": inflow.gradient,
+        }
+    )
+    fields, signals = _signal(model, evaluate(ENERGY, fields, model), grid, flow, guess)
+    arrival = unit_arrival(grid, flow.astype(model.numerics.dtype), model.parameters.arrival, guess.arrival)
+    solved = QuasiSteady(
+        oxygen=fields.oxygen,
+        tissue={name: fields[name] for name in signals},
+        excess={name: signal.excess_nM for name, signal in signals.items()},
+        inlet={name: signal.inlet_nM.astype(jnp.float64) for name, signal in signals.items()},
+        arrival=arrival.distribution,
+        circulation=Circulation(perfusion.pressure, inflow.relative, inflow.gradient, perfusion.resistance),
+    )
+    return solved, fields, _evidence(grid, perfusion, oxygen, signals)
+
+
+def blood_flow(model: LiverModel, relative: Array) -> Float[Array, ""]:
+    """Blood flow of the domain [um3/s]: the liver's flow shared by the lobules that are left."""
+    at_rest = model.parameters.perfusion_at_rest * model.grid.total_volume
+    return at_rest * relative / model.lobule_share
+
+
+def filled(field: Float[Array, "nz ny nx"], grid: Grid) -> Float[Array, "nz ny nx"]:
+    """A solved field with its mean in the cells outside the tissue, so that rates there are as harmless as inside."""
+    return jnp.where(grid.active, field, grid.mean(field).astype(field.dtype))
+
+
+def _circulate(model: LiverModel, fields: Fields, guess: QuasiSteady) -> tuple[Perfusion, Inflow]:
+    """Darcy flow of the lobule and the body's circuit; the vascular bed of the liver grows with its volume."""
+    numerics, p = model.numerics, model.parameters.circulation
+    perfusion = solve_perfusion(
+        model.lobule,
+        fields.conductance_factor,
+        model.parameters.perfusion,
+        guess.circulation.pressure,
+        tolerance=numerics.pressure_tolerance,
+    )
+    conductance = model.rest_resistance / perfusion.resistance * fields.liver_volume
+    if numerics.drive == "flow":
+        return perfusion, liver_inflow(conductance, p)
+    at_rest = model.rest_resistance * blood_flow(model, jnp.asarray(model.lobule_share, jnp.float64))
+    gradient = numerics.pressure_drop_pa / at_rest
+    return perfusion, Inflow(gradient * conductance, gradient, arterial_share(gradient * conductance, p))
+
+
+def _breathe(model: LiverModel, fields: Fields, grid: Grid, flow: Flow, inflow: Inflow, guess: QuasiSteady) -> Oxygen:
+    p = model.parameters
+    inlet = mixed_inlet_mmHg(p.portal_mmHg, p.arterial_mmHg, inflow.arterial_share, p.oxygen)
+    return solve_oxygen(
+        grid,
+        flow,
+        fields.oxygen_demand,
+        inlet,
+        p.oxygen,
+        guess.oxygen,
+        transport=model.numerics.transport,
+        tolerance=model.numerics.tolerance,
+    )
+
+
+def _signal(
+    model: LiverModel, fields: Fields, grid: Grid, flow: Flow, guess: QuasiSteady
+) -> tuple[Fields, dict[str, Signal]]:
+    """Solve the signals in two groups: HGF waits for TNF, whose mean licenses the cells that make it."""
+    plasma = flow.times(1.0 - model.parameters.haematocrit).astype(model.numerics.dtype)
+    fields = evaluate(SECRETION, fields, model)
+    first = _solve_group(model, FIRST_GROUP, fields, grid, plasma, guess)
+    fields = fields.with_({name: filled(signal.tissue_nM, grid) for name, signal in first.items()})
+    fields = evaluate((*LICENSING, *HGF_SECRETION), fields, model)
+    second = _solve_group(model, ("hgf",), fields, grid, plasma, guess)
+    fields = fields.with_({"hgf": filled(second["hgf"].tissue_nM, grid)})
+    return fields, {**first, **second}
+
+
+def _solve_group(
+    model: LiverModel, names: tuple[str, ...], fields: Fields, grid: Grid, plasma: Flow, guess: QuasiSteady
+) -> dict[str, Signal]:
+    def stacked(values: list[Any]) -> Any:
+        return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *values)
+
+    signals = solve_signals(
+        grid,
+        plasma,
+        stacked([fields[f"secretion_{name}"] / SECONDS_PER_HOUR for name in names]),
+        stacked([model.parameters.signals[name] for name in names]),
+        stacked([_closure(model, name, fields) for name in names]),
+        stacked([_uptake(model, name, fields) for name in names]),
+        stacked([guess.excess[name] for name in names]),
+        tolerance=model.numerics.tolerance,
+    )
+    return {name: jax.tree.map(lambda leaf, i=i: leaf[i], signals) for i, name in enumerate(names)}
+
+
+def _closure(model: LiverModel, name: str, fields: Fields) -> BodyClosure:
+    potency = fields.potency_hgf if name == "hgf" else 1.0
+    signal = model.parameters.body_signals[name]
+    closure = domain_closure(signal, fields.load_response, fields.msc_outside, potency, model.domains)
+    return BodyClosure(closure.clearance_um3_s, closure.source_nM_um3_s)
+
+
+def _uptake(model: LiverModel, name: str, fields: Fields) -> Array:
+    """Intrinsic uptake from plasma [1/s]; only HGF has one."""
+    if name == "hgf":
+        return fields.hgf_uptake / SECONDS_PER_HOUR
+    return jnp.zeros(model.grid.shape, model.numerics.dtype)
+
+
+def _evidence(grid: Grid, perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal]) -> Evidence:
+    terms = {"oxygen": {"inflow": oxygen.inflow, "outflow": oxygen.outflow, "uptake": oxygen.uptake}}
+    gained = {"oxygen": oxygen.inflow}
+    imbalance = {"oxygen": oxygen.inflow - oxygen.outflow - oxygen.uptake}
+    for name, signal in signals.items():
+        gained[name] = signal.secreted + signal.supplied
+        imbalance[name] = gained[name] - signal.taken_up - signal.cleared
+        terms[name] = {
+            "secreted": signal.secreted,
+            "supplied": signal.supplied,
+            "taken_up": signal.taken_up,
+            "cleared": signal.cleared,
+        }
+    solved = jnp.stack([signal.converged for signal in signals.values()]).all()
+    return Evidence(
+        terms=terms,
+        gained=gained,
+        imbalance=imbalance,
+        statistics=_statistics(perfusion, oxygen, signals),
+        status=first_failure(
+            (perfusion.converged, Status.PRESSURE_NOT_CONVERGED),
+            (oxygen.converged, Status.OXYGEN_NOT_CONVERGED),
+            (solved, Status.SIGNALS_NOT_CONVERGED),
+        ),
+        worst_voxel=jnp.stack(jnp.unravel_index(oxygen.worst_cell, grid.shape)).astype(jnp.int32),
+        extraction=oxygen.uptake / oxygen.inflow,
+    )
+
+
+def _statistics(perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal]) -> dict[str, Array]:
+    def worst(values: list[Array]) -> Array:
+        return jnp.max(jnp.stack([jnp.max(value).astype(jnp.float64) for value in values]))
+
+    return {
+        "pressure_iterations": perfusion.iterations.astype(jnp.float64),
+        "pressure_residual": perfusion.residual.astype(jnp.float64),
+        "oxygen_newton_steps": oxygen.newton_iterations.astype(jnp.float64),
+        "oxygen_iterations": oxygen.linear_iterations.astype(jnp.float64),
+        "oxygen_residual": oxygen.residual.astype(jnp.float64),
+        "signal_sweeps": worst([signal.sweeps for signal in signals.values()]),
+        "signal_iterations": worst([signal.iterations for signal in signals.values()]),
+        "signal_residual": worst([signal.residual for signal in signals.values()]),
+    }
+
+
+def first_failure(*tests: tuple[Array, Array | Status]) -> Int[Array, ""]:
+    """Status of the first test that did not pass, OK if all did."""
+    status = jnp.asarray(Status.OK, jnp.int32)
+    for passed, failure in reversed(tests):
+        status = jnp.where(passed, status, jnp.asarray(failure, jnp.int32))
+    return status

@@ -1,0 +1,184 @@
+"""Named endpoints: what a run is judged by, at every macro-step, with its unit and whether it is smooth."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hepatojax.biology.secretion import SIGNALS, secretion_by_population
+from hepatojax.body.biodistribution import ORGANS
+from hepatojax.body.scores import albi, child_pugh, meld, meld_3
+from hepatojax.coupling import Evidence
+from hepatojax.mechanism import Fields
+from hepatojax.model import LiverModel
+from hepatojax.state import QuasiSteady
+
+HYPOXIC_MMHG = 10.0  # HIF half-maximum, PARAMETERS O13; the threshold of the reported fraction only
+ZONES = {"periportal": (0.0, 1.0 / 3.0), "midzonal": (1.0 / 3.0, 2.0 / 3.0), "pericentral": (2.0 / 3.0, 1.0)}
+
+
+class Reading(NamedTuple):
+    """What endpoints are computed from: the liver, its fields at the end of a step, and the solves of the step."""
+
+    model: LiverModel
+    fields: Fields
+    solved: QuasiSteady
+    evidence: Evidence
+
+    def mean(self, name: str) -> Float[Array, ""]:
+        """Volume mean of a field."""
+        return self.model.grid.mean(self.fields[name])
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A number that a run reports at every macro-step.
+
+    smooth: True if a derivative of it means something; a cap, a class or a count has none.
+    """
+
+    name: str
+    unit: str
+    meaning: str
+    value: Callable[[Reading], Any]
+    smooth: bool = True
+
+
+def _field(name: str, unit: str, meaning: str, source: str | None = None) -> Endpoint:
+    return Endpoint(name, unit, meaning, lambda r: r.fields[source or name])
+
+
+def _mean(name: str, unit: str, meaning: str, source: str) -> Endpoint:
+    return Endpoint(name, unit, meaning, lambda r: r.mean(source))
+
+
+def _score(name: str, meaning: str, score: Callable[..., Array], *levels: str, smooth: bool = False) -> Endpoint:
+    return Endpoint(name, "-", meaning, lambda r: score(*(r.fields[level] for level in levels)), smooth)
+
+
+def _cells_in_liver(r: Reading, field: str) -> Array:
+    return r.model.patient.liver_volume_l * r.fields.liver_volume * r.mean(field)
+
+
+def _cells_per_lobule(r: Reading) -> Array:
+    """Expected number of viable MSC in one lobule."""
+    cells = _cells_in_liver(r, "msc_viable") * 1e6
+    return cells / (r.model.domains * r.model.lobule.lobules)
+
+
+def _share_below(r: Reading, threshold: float) -> Array:
+    return r.model.grid.mean((r.fields.oxygen < threshold).astype(r.fields.oxygen.dtype))
+
+
+def _in_zone(field: str, low: float, high: float) -> Callable[[Reading], Array]:
+    def value(r: Reading) -> Array:
+        zone = r.model.lobule.zone
+        inside = ((zone >= low) & ((zone < high) | (high == 1.0))).astype(jnp.float64)
+        volume = jnp.where(inside > 0, r.model.grid.volume, 0.0)
+        total = jnp.sum(volume)
+        return jnp.sum(volume * r.fields[field].astype(jnp.float64)) / jnp.where(total > 0, total, 1.0)
+
+    return value
+
+
+CLINIC = (
+    _field("functional_mass", "-", "liver function over rest", "function"),
+    _field("mass", "-", "functioning liver mass over rest"),
+    _field("liver_volume", "-", "liver volume over rest"),
+    _score("meld", "MELD with floors and cap", meld, "bilirubin_mg_dl", "inr", "creatinine_mg_dl"),
+    _field("meld_smooth", "-", "MELD with smooth floors, for gradients", "meld"),
+    _score("meld_3", "MELD 3.0", meld_3, "bilirubin_mg_dl", "inr", "creatinine_mg_dl", "albumin_g_l"),
+    _score("child_pugh", "Child-Pugh points without ascites", child_pugh, "bilirubin_mg_dl", "albumin_g_l", "inr"),
+    _score("albi", "albumin-bilirubin score", albi, "bilirubin_mg_dl", "albumin_g_l", smooth=True),
+    _field("bilirubin", "mg/dl", "bilirubin in plasma", "bilirubin_mg_dl"),
+    _field("albumin", "g/l", "albumin in plasma", "albumin_g_l"),
+    _field("inr", "-", "international normalised ratio"),
+    _field("creatinine", "mg/dl", "creatinine in plasma", "creatinine_mg_dl"),
+    _field("alt", "U/l", "alanine aminotransferase in plasma", "alt_u_l"),
+    _field("ast", "U/l", "aspartate aminotransferase in plasma", "ast_u_l"),
+    _field("survival", "-", "probability of being alive"),
+    _field("infection_incidence", "-", "cumulative incidence of infection, death competing"),
+    _field("hcc_hazard", "-", "integral of the hazard of liver cancer"),
+    _field("immune_suppression", "-", "suppression of the defence against infection"),
+    _field("effector_t", "-", "effector T cells against the cause"),
+    _field("regulatory_t", "-", "regulatory T cells over rest"),
+    _field("activity", "-", "activity of the cause"),
+)
+TISSUE = (
+    _mean("quiescent", "-", "quiescent hepatocytes, mean over the lobule", "quiescent"),
+    _mean("primed", "-", "primed hepatocytes, mean over the lobule", "primed"),
+    _mean("injured", "-", "injured hepatocytes, mean over the lobule", "injured"),
+    _mean("debris", "-", "dead hepatocytes not yet cleared, mean over the lobule", "debris"),
+    *(
+        Endpoint(f"debris_{zone}", "-", f"dead hepatocytes, mean over the {zone} third", _in_zone("debris", *bounds))
+        for zone, bounds in ZONES.items()
+    ),
+    _mean("identity", "-", "hepatocyte identity, mean over the lobule", "identity"),
+    _mean("collagen", "-", "volume fraction of collagen, mean over the lobule", "collagen"),
+    _mean("macrophage_m1", "-", "inflammatory macrophages, mean over the lobule", "macrophage_m1"),
+    _mean("macrophage_m2", "-", "resolving macrophages, mean over the lobule", "macrophage_m2"),
+    _mean("inflammation", "-", "inflammation index, mean over the lobule", "inflammation"),
+    _mean("vascular_integrity", "-", "intact endothelium, mean over the lobule", "vascular_integrity"),
+    _mean("oxygen_mean", "mmHg", "partial pressure of oxygen, mean over the lobule", "oxygen"),
+    Endpoint(
+        "oxygen_min",
+        "mmHg",
+        "lowest partial pressure of oxygen",
+        lambda r: jnp.min(jnp.where(r.model.grid.active, r.fields.oxygen, jnp.inf)),
+        smooth=False,
+    ),
+    Endpoint(
+        "hypoxic_fraction",
+        "-",
+        f"share of the tissue below {HYPOXIC_MMHG:g} mmHg",
+        lambda r: _share_below(r, HYPOXIC_MMHG),
+        smooth=False,
+    ),
+    Endpoint("oxygen_extraction", "-", "oxygen taken up over oxygen delivered", lambda r: r.evidence.extraction),
+)
+BLOOD = (
+    _field("flow", "-", "blood flow of the liver over rest", "flow_relative"),
+    _field("portal_gradient", "-", "portal pressure gradient over rest", "portal_gradient_relative"),
+    _mean("blocked_fraction", "-", "sinusoids plugged by cells", "blocked"),
+    *(
+        Endpoint(f"{name}_plasma", "nM", f"plasma level of {name}", lambda r, name=name: r.solved.inlet[name])
+        for name in SIGNALS
+    ),
+)
+CELLS = (
+    *(_field(f"msc_{organ}", "1e6 cells", f"viable MSC in {organ}") for organ in ORGANS),
+    Endpoint("msc_liver", "1e6 cells", "viable MSC in the liver", lambda r: _cells_in_liver(r, "msc_viable")),
+    Endpoint("msc_per_lobule", "cells", "expected viable MSC in one lobule", _cells_per_lobule),
+    *(_field(f"label_{organ}", "1e6 cells", f"label of MSC in {organ}") for organ in ORGANS),
+    Endpoint("label_liver", "1e6 cells", "label of MSC in the liver", lambda r: _cells_in_liver(r, "msc_label")),
+)
+
+
+def _source_of_hgf(population: str) -> Endpoint:
+    def value(r: Reading) -> Array:
+        made = secretion_by_population("hgf", r.fields, r.model.parameters.biology.secretion)
+        return r.model.grid.mean(made[population])
+
+    return Endpoint(f"hgf_from_{population}", "nM/h", f"HGF made by {population}, mean over the lobule", value)
+
+
+SOURCES = tuple(_source_of_hgf(population) for population in ("resident", "macrophage_m2", "stellate", "msc"))
+
+ENDPOINTS: dict[str, Endpoint] = {e.name: e for e in (*CLINIC, *TISSUE, *BLOOD, *CELLS, *SOURCES)}
+
+
+def endpoints_of(model: LiverModel, fields: Fields, solved: QuasiSteady, evidence: Evidence) -> Fields:
+    """All endpoints at one moment.
+
+    Args:
+        model: the patient's liver. fields: states and what follows from them. solved, evidence: of the last solves.
+
+    Returns:
+        name -> float64 scalar, in the order of `ENDPOINTS` and in its units.
+    """
+    reading = Reading(model, fields, solved, evidence)
+    return Fields({e.name: jnp.asarray(e.value(reading)).astype(jnp.float64) for e in ENDPOINTS.values()})

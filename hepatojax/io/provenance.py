@@ -1,0 +1,84 @@
+"""Where a result comes from: versions, source revision, machine class, flags, scenario and parameters."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import subprocess
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+
+DISCLAIMER = "Research software; not a medical device; not for diagnosis, dosing or any clinical decision."
+PACKAGES = ("hepatojax", "jax", "jaxlib", "numpy", "scipy", "h5py", "pydantic")
+SCHEMA_VERSION = "1"
+_FLAG_PREFIXES = ("JAX_", "XLA_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
+_GIT_TIMEOUT_S = 5.0
+
+
+def provenance(
+    *,
+    scenario_text: str = "",
+    parameters_hash: str = "",
+    device: str = "",
+    precision: str = "",
+    command: str = "",
+) -> dict[str, str]:
+    """Everything that is needed to make a result again, as text.
+
+    Args:
+        scenario_text: resolved scenario in TOML. parameters_hash: of the resolved registry values.
+        device: the device line. precision: dtype of fields. command: how the program was called.
+
+    Returns:
+        name -> text; names are fit for datasets of the provenance group.
+    """
+    return {
+        "disclaimer": DISCLAIMER,
+        "schema_version": SCHEMA_VERSION,
+        "created_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": command,
+        **{f"version_{name}": _version(name) for name in PACKAGES},
+        "version_python": platform.python_version(),
+        "source_revision": source_revision(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "device": device,
+        "precision": precision,
+        "flags": " ".join(f"{k}={v}" for k, v in sorted(os.environ.items()) if k.startswith(_FLAG_PREFIXES)),
+        "scenario": scenario_text,
+        "scenario_sha256": sha256(scenario_text),
+        "parameters_sha256": parameters_hash,
+    }
+
+
+def sha256(text: str) -> str:
+    """SHA-256 of a text in UTF-8, in hexadecimal."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def source_revision() -> str:
+    """Git commit of the source tree, with "+changes" if files differ from it; empty for an installed package."""
+    root = Path(__file__).resolve().parents[2]
+    if not (root / ".git").exists():
+        return ""
+    commit = _git(root, "rev-parse", "HEAD")
+    return f"{commit}+changes" if commit and _git(root, "status", "--porcelain", "--untracked-files=no") else commit
+
+
+def _git(root: Path, *arguments: str) -> str:
+    """Output of a git command; empty where git is missing, slow or refuses."""
+    try:
+        done = subprocess.run(
+            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=True
+        )
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return done.stdout.strip()
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"

@@ -1,0 +1,310 @@
+"""The result file of one arm: written while the run goes on, merged at its end, read lazily.
+
+While running, every saved time is one durable part in `parts/`, and `run.vtkhdf` is a small index (virtual datasets
+over the parts), replaced atomically after each part. At the end the parts are merged into one plain `run.vtkhdf`.
+At any moment `run.vtkhdf` opens with every tool that opens the merged file.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import h5py
+import numpy as np
+from jaxtyping import Float, Shaped
+
+from hepatojax.io.snapshots import HASHED_NAME, durable_write, hashed_files, is_intact, sweep_temporaries, write_hashed
+from hepatojax.io.vtkhdf import (
+    COMPRESSION,
+    RESERVED_NAMES,
+    AddField,
+    RunHeader,
+    Series,
+    create_compressed,
+    part_image,
+    run_image,
+)
+
+RUN_FILE = "run.vtkhdf"
+PARTS = "parts"
+MERGE_LIMIT_BYTES = 2 << 30  # the merged image is built in memory; a larger run stays an index over its parts
+
+
+class ResultFileError(ValueError):
+    """A result file cannot be trusted or read; one sentence says which and why."""
+
+
+def write_run(
+    path: str | Path,
+    header: RunHeader,
+    times_h: Sequence[float],
+    fields: Mapping[str, Shaped[np.ndarray, "t nz ny nx"]],
+    series: Series,
+) -> Path:
+    """Write a finished run in one go.
+
+    Args:
+        path: the file, by convention `*.vtkhdf`.
+        header: grid, units, static maps, provenance.
+        times_h: saved times (t,) [h].
+        fields: name -> values (t, nz, ny, nx) in the unit of the header.
+        series: scalars at every macro-step.
+    """
+
+    def add_field(file: h5py.File, name: str) -> h5py.Dataset:
+        values = np.asarray(fields[name])
+        if values.shape != (len(times_h), *header.shape):
+            raise ValueError(f"field {name!r} has shape {values.shape}, expected {(len(times_h), *header.shape)}")
+        return create_compressed(file, name, values, header.chunk)
+
+    path = Path(path)
+    durable_write(path, run_image(header, times_h, tuple(fields), add_field, series))
+    return path
+
+
+class RunWriter:
+    """Writes the result of one arm as it is computed; whatever was appended survives a kill at any later moment."""
+
+    def __init__(self, folder: str | Path, header: RunHeader):
+        """Start a new result in `folder`; an earlier result there is removed. The caller holds the folder's lock."""
+        self.header = header
+        self.path = Path(folder) / RUN_FILE
+        self._parts: list[Path] = []
+        self._times_h: list[float] = []
+        self._fields: dict[str, np.dtype] = {}
+        self._series = Series()
+        self._folder = self.path.parent / PARTS
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self.path.unlink(missing_ok=True)  # before its parts: an index without parts must never be seen
+        for part in hashed_files(self._folder, "part"):
+            part.unlink()
+        for place in (self.path.parent, self._folder):
+            sweep_temporaries(place)
+
+    def append(self, time_h: float, fields: Mapping[str, Shaped[np.ndarray, "nz ny nx"]], series: Series) -> None:
+        """Store the fields at one saved time and the series since the last one; durable when it returns.
+
+        Args:
+            time_h: the saved time [h].
+            fields: name -> values (nz, ny, nx); the same names every time.
+            series: scalars at the macro-steps since the last call.
+
+        Raises:
+            OSError: the disk refused; everything appended before is intact.
+        """
+        types = {name: np.asarray(values).dtype for name, values in fields.items()}
+        if self._parts and types != self._fields:
+            raise ValueError(f"fields {sorted(types)} differ in name or type from those of the first saved time")
+        part = write_hashed(self._folder, "part", len(self._parts), part_image(self.header, fields))
+        self._fields = types
+        self._parts.append(part)
+        self._times_h.append(time_h)
+        self._series = _joined(self._series, series)
+        self._write(self._add_virtual)
+
+    def finish(self, closing: Mapping[str, Any] | None = None) -> Path:
+        """Merge the parts into one plain file and remove them; a run above 2 GiB stays an index over its parts.
+
+        Args:
+            closing: what is known at the end only (status, ledger, iterations); joins the provenance of the file.
+
+        Raises:
+            ResultFileError: a part was damaged on the disk; the index over the others stays.
+        """
+        self.header = replace(self.header, provenance={**self.header.provenance, **(closing or {})})
+        if sum(part.stat().st_size for part in self._parts) > MERGE_LIMIT_BYTES:
+            self._write(self._add_virtual)
+            return self.path
+        damaged = [part.name for part in self._parts if not is_intact(part)]
+        if damaged:
+            raise ResultFileError(f"{self._folder}: part {damaged[0]} is damaged, so the run is left unmerged")
+        self._write(self._add_merged)
+        for part in self._parts:
+            os.unlink(part)
+        if not any(self._folder.iterdir()):
+            self._folder.rmdir()
+        return self.path
+
+    def _write(self, add_field: AddField) -> None:
+        image = run_image(self.header, self._times_h, tuple(self._fields), add_field, self._series)
+        durable_write(self.path, image)
+
+    def _add_virtual(self, file: h5py.File, name: str) -> h5py.Dataset:
+        """A dataset that reads each saved time from its part, by a name relative to the run file."""
+        kind, shape = self._fields[name], self.header.shape
+        layout = h5py.VirtualLayout((len(self._parts), *shape), kind)
+        for number, part in enumerate(self._parts):
+            layout[number] = h5py.VirtualSource(f"{PARTS}/{part.name}", name, (1, *shape), kind)[0]
+        return file.create_virtual_dataset(name, layout, fillvalue=np.nan if kind.kind == "f" else 0)
+
+    def _add_merged(self, file: h5py.File, name: str) -> h5py.Dataset:
+        """A plain dataset with the compressed chunks of the parts, copied as they are."""
+        shape = (len(self._parts), *self.header.shape)
+        merged = file.create_dataset(name, shape, self._fields[name], chunks=self.header.chunk, **COMPRESSION)
+        for number, part in enumerate(self._parts):
+            with h5py.File(part, "r") as source:
+                chunks = source[name].id
+                for index in range(chunks.get_num_chunks()):
+                    offset = chunks.get_chunk_info(index).chunk_offset
+                    mask, data = chunks.read_direct_chunk(offset)
+                    merged.id.write_direct_chunk((number, *offset[1:]), data, mask)
+        return merged
+
+
+@dataclass(frozen=True)
+class RunFile:
+    """A result opened for reading; use it in a `with` block or call `close`.
+
+    path: the file.
+    title: one line.
+    spacing_um: cell size (hz, hy, hx) [um], at rest.
+    shape: number of cells (nz, ny, nx).
+    times_h: saved times (t,) [h].
+    fields: name -> lazy array (t, nz, ny, nx); a slice reads from the file.
+    static: name -> map (nz, ny, nx).
+    series_times_h, series: macro-steps [h] (n,) and name -> values (n,).
+    units, meanings: of every field, map and series.
+    provenance: name -> text.
+    merged: False while the file is an index over the parts of a run that has not ended.
+    """
+
+    path: Path
+    title: str
+    spacing_um: tuple[float, float, float]
+    shape: tuple[int, int, int]
+    times_h: Float[np.ndarray, " t"]
+    fields: Mapping[str, h5py.Dataset]
+    static: Mapping[str, Shaped[np.ndarray, "nz ny nx"]]
+    series_times_h: Float[np.ndarray, " n"]
+    series: Mapping[str, Float[np.ndarray, " n"]]
+    units: Mapping[str, str]
+    meanings: Mapping[str, str]
+    provenance: Mapping[str, str]
+    merged: bool
+    file: h5py.File
+
+    def field_at(self, name: str, time_h: float) -> Shaped[np.ndarray, "nz ny nx"]:
+        """The field (nz, ny, nx) at the saved time nearest to `time_h`."""
+        return self.fields[name][int(np.argmin(np.abs(self.times_h - time_h)))]
+
+    def close(self) -> None:
+        """Close the file; the lazy fields end with it."""
+        self.file.close()
+
+    def __enter__(self) -> RunFile:
+        return self
+
+    def __exit__(self, kind: type | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        self.close()
+
+
+def open_run(path: str | Path) -> RunFile:
+    """Open a result for reading.
+
+    Args:
+        path: `run.vtkhdf`, or the folder that holds it.
+
+    Raises:
+        ResultFileError: not a HepatoJAX result, a part is missing, or it points outside its own folder.
+    """
+    path = Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
+    try:
+        file = h5py.File(path, "r")
+    except FileNotFoundError:
+        raise ResultFileError(f"{path}: no such file") from None
+    except OSError as error:
+        raise ResultFileError(f"{path}: not a readable HDF5 file ({str(error).splitlines()[0]})") from None
+    try:
+        return _read_run(path, file)
+    except BaseException:
+        file.close()
+        raise
+
+
+def describe_run(path: str | Path) -> str:
+    """A page of text about a result: grid, times, what is stored in which unit, last values, provenance."""
+    with open_run(path) as run:
+        nz, ny, nx = run.shape
+        hz, hy, hx = run.spacing_um
+        lines = [
+            f"{run.path}: {run.title}",
+            f"grid        {nx} x {ny} x {nz} cells of {hx:g} x {hy:g} x {hz:g} um (x, y, z)",
+            f"saved       {len(run.times_h)} times, {run.times_h[0]:g} to {run.times_h[-1]:g} h",
+            f"state       {'complete' if run.merged else 'index over the parts of a run that has not ended'}",
+        ]
+        lines += ["fields"] + [f"  {name:24} {run.units[name]:10} {run.meanings[name]}" for name in run.fields]
+        lines += ["static maps"] + [f"  {name:24} {run.units[name]:10} {run.meanings[name]}" for name in run.static]
+        lines += ["series (last value)"]
+        lines += [f"  {name:24} {_last(values):>12} {run.units[name]}" for name, values in run.series.items()]
+        lines += ["provenance"] + [f"  {name:24} {_first_line(text)}" for name, text in run.provenance.items()]
+    return "\n".join(lines)
+
+
+def _read_run(path: Path, file: h5py.File) -> RunFile:
+    if not {"VTKHDF", "time", "series", "provenance"} <= set(file):
+        raise ResultFileError(f"{path}: not a HepatoJAX result (no time, series or provenance)")
+    names = [name for name in map(str, file) if name not in RESERVED_NAMES]
+    arrays = {name: _trusted(path, file, name) for name in names}
+    fields = {name: array for name, array in arrays.items() if array.dims[0].keys() == ["time"]}
+    series = _group(path, file, "series")
+    series_times = series.pop("time")
+    described = {**arrays, **series}
+    return RunFile(
+        path=path,
+        title=str(file.attrs["title"]),
+        spacing_um=tuple(float(h) for h in file["VTKHDF"].attrs["Spacing"][::-1]),  # type: ignore[arg-type]
+        shape=tuple(_trusted(path, file, axis).size for axis in "zyx"),  # type: ignore[arg-type]
+        times_h=_trusted(path, file, "time")[()],
+        fields=fields,
+        static={name: array[0] for name, array in arrays.items() if name not in fields},
+        series_times_h=series_times[()],
+        series={name: array[()] for name, array in series.items()},
+        units={name: str(array.attrs["units"]) for name, array in described.items()},
+        meanings={name: str(array.attrs["long_name"]) for name, array in described.items()},
+        provenance={name: str(text.asstr()[()]) for name, text in _group(path, file, "provenance").items()},
+        merged=not any(array.is_virtual for array in fields.values()),
+        file=file,
+    )
+
+
+def _group(path: Path, file: h5py.File, group: str) -> dict[str, h5py.Dataset]:
+    """The datasets of a group by name."""
+    return {name: _trusted(path, file, f"{group}/{name}") for name in map(str, file[group])}  # type: ignore[arg-type]
+
+
+def _trusted(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset that takes its values from this file, or from the parts that lie beside it, and from nowhere else."""
+    dataset = file.get(name) if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+    if not isinstance(dataset, h5py.Dataset) or dataset.external:
+        raise ResultFileError(f"{path}: {name} is not stored in the file itself")
+    for source in dataset.virtual_sources() if dataset.is_virtual else ():
+        folder, _, part = source.file_name.partition("/")
+        if folder != PARTS or HASHED_NAME.fullmatch(part) is None:
+            raise ResultFileError(f"{path}: {name} points to {source.file_name}, which is not a part of this run")
+        if not (path.parent / PARTS / part).is_file():
+            raise ResultFileError(f"{path}: the run has not ended and its part {source.file_name} is missing")
+    return dataset
+
+
+def _joined(before: Series, after: Series) -> Series:
+    if not before.values:
+        return after
+    if set(before.values) != set(after.values):
+        changed = sorted(set(before.values) ^ set(after.values))
+        raise ValueError(f"series {changed[0]!r} is not given at every save")
+    values = {name: np.concatenate((before.values[name], after.values[name])) for name in before.values}
+    return Series(np.concatenate((before.times_h, after.times_h)), values)
+
+
+def _last(values: np.ndarray) -> str:
+    return f"{values[-1]:.6g}" if values.size else "-"
+
+
+def _first_line(text: str) -> str:
+    line = text.splitlines()[0] if text else ""
+    return line if len(line) <= 80 and line == text else f"{line[:77]}..."

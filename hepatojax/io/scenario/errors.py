@@ -1,0 +1,60 @@
+"""Problems of a scenario: one line each, all of one file at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from hepatojax.status import ExitCode, HepatojaxError
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing that is wrong: the dotted key (empty for the file itself) and a message without the key."""
+
+    key: str
+    message: str
+
+    def __str__(self) -> str:
+        return _printable(f"{self.key}: {self.message}" if self.key else self.message)
+
+
+class ScenarioError(HepatojaxError, ValueError):
+    """A scenario is refused. `str()` gives one line for each problem: `case.toml: grid.spcing_um: unknown key`."""
+
+    exit_code = ExitCode.REJECTED_INPUT
+
+    def __init__(self, source: str, problems: Sequence[Problem]):
+        self.source = source
+        self.problems = tuple(problems)
+        super().__init__("\n".join(f"{source}: {problem}" for problem in self.problems))
+
+
+def dotted(location: Sequence[str | int], table: Any) -> str:
+    """A location as the user writes it, for a message or for --set: arms by name, infusions by number from 1."""
+    parts: list[str] = []
+    for part in location:
+        if isinstance(part, int):
+            item = table[part] if isinstance(table, list) and part < len(table) else None
+            name = item.get("name") if isinstance(item, dict) else None
+            parts.append(name if isinstance(name, str) and name.isprintable() and len(name) <= 64 else str(part + 1))
+            table = item
+        else:
+            parts.append(shown(part)[1:-1])
+            table = table.get(part) if isinstance(table, dict) else None
+    return ".".join(parts)
+
+
+def shown(value: Any, longest: int = 60) -> str:
+    """A value of the file as a message prints it: in TOML's spelling, short, and on one line."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    text = f'"{value}"' if isinstance(value, str) else str(value)
+    text = _printable(text)
+    return text if len(text) <= longest else text[: longest - 3] + "..."
+
+
+def _printable(text: str) -> str:
+    """The text on one line, control characters escaped."""
+    return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

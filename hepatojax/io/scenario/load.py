@@ -1,0 +1,71 @@
+"""Read a scenario: file, settings, sections, registry and rules, with every problem reported at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from hepatojax.io.scenario.decode import not_finite, read_table
+from hepatojax.io.scenario.errors import ScenarioError
+from hepatojax.io.scenario.overrides import check_parameters, with_settings
+from hepatojax.io.scenario.rules import check_together
+from hepatojax.io.scenario.validate import validate
+from hepatojax.parameters.registry import load_parameters
+from hepatojax.scenario import SPECIES, Scenario
+
+
+def load_scenario(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Scenario:
+    """Read and check a scenario file.
+
+    Args:
+        path: a TOML file, see docs/scenario.md. A relative `lobule.labels_file` starts at the file's folder.
+        overrides: dotted key -> value, such as {"grid.cells": [26, 30, 8]}; they replace what the file says.
+
+    Raises:
+        ScenarioError: one line for each problem, `case.toml: section.key: what is wrong`.
+    """
+    path = Path(path)
+    return scenario_from_table(read_table(path), source=path.name, folder=path.parent, overrides=overrides)
+
+
+def scenario_from_table(
+    table: Mapping[str, Any],
+    *,
+    source: str = "scenario",
+    folder: Path = Path(),
+    overrides: Mapping[str, Any] | None = None,
+) -> Scenario:
+    """Check a scenario given as nested tables, as TOML would hold them.
+
+    Args:
+        table: sections and their keys.
+        source: what messages begin with.
+        folder: where a relative `lobule.labels_file` starts.
+        overrides: dotted key -> value.
+
+    Raises:
+        ScenarioError: one line for each problem.
+    """
+    changed, problems = with_settings(table, overrides or {})
+    problems += not_finite(changed)
+    _resolve_labels_file(changed, folder)
+    species = changed.get("species", Scenario.species)
+    values: dict[str, float] = {}
+    if species in SPECIES:
+        values, found = check_parameters(changed.get("parameters", {}), species)
+        problems += found
+    scenario, found = validate({**changed, "parameters": values})
+    problems += found
+    if scenario is not None and not problems:
+        problems += check_together(scenario, load_parameters(scenario.species, scenario.parameters))
+    if scenario is None or problems:
+        raise ScenarioError(source, problems)
+    return scenario
+
+
+def _resolve_labels_file(table: dict[str, Any], folder: Path) -> None:
+    lobule = table.get("lobule")
+    name = lobule.get("labels_file") if isinstance(lobule, dict) else None
+    if isinstance(name, str) and name.isprintable():
+        lobule["labels_file"] = str((folder / name).resolve())

@@ -1,0 +1,118 @@
+"""What several keys of a scenario must fulfil together."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+from hepatojax.io.scenario.errors import Problem
+from hepatojax.io.scenario.size import CELLS_PER_PENETRATION_LENGTH, Size, scenario_size
+from hepatojax.parameters.registry import Parameters
+from hepatojax.scenario import Scenario
+
+_TIME_TOLERANCE = 1e-9
+
+
+def check_together(scenario: Scenario, parameters: Parameters) -> list[Problem]:
+    """Every problem that shows only when keys are seen together."""
+    geometry = [*_geometry(scenario), *_grid(scenario)]
+    problems = [*_names(scenario), *_infusions(scenario), *_times(scenario), *_drive(scenario), *geometry]
+    if not geometry:
+        problems += _resolution(scenario, scenario_size(scenario, parameters))
+    return problems
+
+
+def _names(scenario: Scenario) -> Iterator[Problem]:
+    if not scenario.arms:
+        yield Problem("arm", "is empty; leave it out for standard care alone")
+    seen: dict[str, str] = {}
+    for arm in scenario.arms:
+        other = seen.setdefault(arm.name.lower(), arm.name)
+        if other is not arm.name or sum(a.name == arm.name for a in scenario.arms) > 1:
+            yield Problem(f"arm.{arm.name}.name", f"is used twice ({other}, {arm.name}); folders need distinct names")
+            return
+
+
+def _infusions(scenario: Scenario) -> Iterator[Problem]:
+    end = scenario.run.end_h
+    for arm in scenario.arms:
+        for number, infusion in enumerate(arm.infusions, start=1):
+            key = f"arm.{arm.name}.infusion.{number}"
+            stop = infusion.start_h + infusion.duration_h
+            if infusion.start_h >= end:
+                yield Problem(f"{key}.start_h", f"{infusion.start_h:g} h is not before run.end_h = {end:g} h")
+            elif stop > end * (1 + _TIME_TOLERANCE):
+                yield Problem(f"{key}.duration_h", f"the infusion ends at {stop:g} h, after run.end_h = {end:g} h")
+
+
+def _times(scenario: Scenario) -> Iterator[Problem]:
+    run = scenario.run
+    step = 24.0 / run.steps_per_day
+    for key, value in (("end_h", run.end_h), ("save_every_h", run.save_every_h)):
+        count = max(1, round(value / step))
+        if abs(count * step - value) > _TIME_TOLERANCE * value:
+            yield Problem(
+                f"run.{key}",
+                f"{value:g} h is not a whole number of macro-steps of {step:g} h (24 / steps_per_day);"
+                f" nearest is {count * step:g}",
+            )
+    saves = run.end_h / run.save_every_h
+    if round(saves) < 1 or abs(saves - round(saves)) > _TIME_TOLERANCE * saves:
+        yield Problem(
+            "run.save_every_h", f"run.end_h = {run.end_h:g} h is not a whole multiple of {run.save_every_h:g} h"
+        )
+
+
+def _drive(scenario: Scenario) -> Iterator[Problem]:
+    run = scenario.run
+    if run.drive == "pressure" and run.pressure_drop_pa is None:
+        yield Problem("run.pressure_drop_pa", 'is missing; drive = "pressure" needs it')
+    if run.drive == "flow" and run.pressure_drop_pa is not None:
+        yield Problem("run.pressure_drop_pa", 'has no effect with drive = "flow"; remove it or set drive = "pressure"')
+
+
+def _geometry(scenario: Scenario) -> Iterator[Problem]:
+    lobule = scenario.lobule
+    if lobule.geometry == "labels":
+        if lobule.labels_file is None:
+            yield Problem("lobule.labels_file", 'is missing; geometry = "labels" needs it')
+        elif not Path(lobule.labels_file).is_file():
+            yield Problem("lobule.labels_file", f"no such file ({lobule.labels_file})")
+    elif lobule.labels_file is not None:
+        yield Problem("lobule.labels_file", f'has no effect with geometry = "{lobule.geometry}"; set it to "labels"')
+    if lobule.tiling != (1, 1) and lobule.geometry != "tiling":
+        yield Problem("lobule.tiling", f'has no effect with geometry = "{lobule.geometry}"; set it to "tiling"')
+
+
+def _grid(scenario: Scenario) -> Iterator[Problem]:
+    grid, geometry = scenario.grid, scenario.lobule.geometry
+    if grid.cells is not None and grid.spacing_um is not None:
+        yield Problem("grid.spacing_um", "is given beside grid.cells; give one of them")
+    if geometry == "labels" and (grid.cells is not None or grid.spacing_um is None):
+        yield Problem("grid.spacing_um", 'geometry = "labels" needs the voxel size here, and no grid.cells')
+    if geometry == "well_mixed" and grid.cells not in (None, (1, 1, 1)):
+        yield Problem("grid.cells", f'geometry = "well_mixed" has one cell, not {list(grid.cells)}')
+    if geometry == "column" and grid.cells is not None and grid.cells[1:] != (1, 1):
+        yield Problem("grid.cells", f'geometry = "column" runs along x: write [{grid.cells[0]}, 1, 1]')
+
+
+def _resolution(scenario: Scenario, size: Size) -> Iterator[Problem]:
+    """Cells must resolve the length over which oxygen falls; vessels must leave room for tissue."""
+    if scenario.lobule.geometry in ("well_mixed", "labels"):
+        return
+    if size.central_vein_radius_um + size.portal_tract_radius_um > 0.5 * size.radius_um:
+        yield Problem(
+            "lobule.radius_um",
+            f"{size.radius_um:g} um leaves no tissue between a central vein of {size.central_vein_radius_um:g} um"
+            f" and portal tracts of {size.portal_tract_radius_um:g} um",
+        )
+    length, spacing = size.penetration_length_um, max(size.spacing_um[:2])
+    if spacing * CELLS_PER_PENETRATION_LENGTH > length:
+        widest = math.floor(length / CELLS_PER_PENETRATION_LENGTH)
+        key = "grid.cells" if scenario.grid.cells else "grid.spacing_um"
+        yield Problem(
+            key,
+            f"{spacing:.3g} um gives {length / spacing:.2g} cells per oxygen penetration length ({length:.0f} um);"
+            f" at least {CELLS_PER_PENETRATION_LENGTH:g} are needed: spacing at most {widest} um",
+        )

@@ -1,0 +1,85 @@
+"""What the sections of a scenario file share: strict keys, and numbers, counts and choices that state their range."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Sequence
+from dataclasses import fields
+from typing import Any, ClassVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from hepatojax.io.scenario.errors import shown
+
+Number = float | int
+
+
+class Section(BaseModel):
+    """A table of the file: no unknown key, no silent conversion; `specification` is the dataclass that it fills."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+    specification: ClassVar[type]
+
+    def to_spec(self) -> Any:
+        """The section as the plain dataclass of `hepatojax.scenario`."""
+        return self.specification(**{f.name: getattr(self, f.name) for f in fields(self.specification)})
+
+
+def nearest(name: str, known: Sequence[str]) -> str | None:
+    """The known name that is spelt most like this one, if any is close."""
+    lowered = {k.lower(): k for k in known}
+    found = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
+    return lowered[found[0]] if found else None
+
+
+def quantity(low: Number, high: Number, unit: str, note: str = "", *, above_low: bool = False) -> tuple[Any, Any]:
+    """Metadata of a number in a closed range, or above its lower end, for `Annotated[float, *quantity(...)]`.
+
+    Args:
+        low, high: the range, in `unit`.
+        unit: as printed in messages and in the schema.
+        note: what the range refers to, or what to write instead.
+        above_low: True if `low` itself is refused.
+    """
+    range_words = f"not above {low:g} and at most {high:g}" if above_low else f"outside {low:g}..{high:g}"
+
+    def inside(value: Number) -> Number:
+        if low <= value <= high and not (above_low and value == low):
+            return value
+        message = f"{value:g} is {range_words} [{unit}]" + (f" ({note})" if note else "")
+        raise PydanticCustomError("range", "{message}", {"message": message})
+
+    lower = {"exclusiveMinimum" if above_low else "minimum": low}
+    return AfterValidator(inside), Field(json_schema_extra={**lower, "maximum": high, "unit": unit})
+
+
+def choice(allowed: Sequence[str]) -> tuple[Any, Any]:
+    """Metadata of a word out of a list, for `Annotated[str, *choice(...)]`."""
+
+    def known(value: str) -> str:
+        if value in allowed:
+            return value
+        near = nearest(value, allowed)
+        hint = f", did you mean {near}?" if near else ""
+        message = f"{shown(value)} is not one of {', '.join(allowed)}{hint}"
+        raise PydanticCustomError("choice", "{message}", {"message": message})
+
+    return AfterValidator(known), Field(json_schema_extra={"enum": list(allowed)})
+
+
+def counts(names: str, length: int, most: int) -> tuple[Any, Any]:
+    """Metadata of a list of positive integers such as [nx, ny, nz], for `Annotated[tuple[int, ...], *counts(...)]`."""
+
+    def positive(value: Any) -> tuple[int, ...]:
+        if (
+            isinstance(value, list | tuple)
+            and len(value) == length
+            and all(type(n) is int and 1 <= n <= most for n in value)
+        ):
+            return tuple(value)
+        message = f"must be {length} positive integers [{names}], each at most {most} (got {shown(value)})"
+        raise PydanticCustomError("counts", "{message}", {"message": message})
+
+    schema = {"minItems": length, "maxItems": length, "items": {"type": "integer", "minimum": 1, "maximum": most}}
+    return BeforeValidator(positive), Field(json_schema_extra=schema)

@@ -1,0 +1,310 @@
+"""One macro-step: predict the middle, solve the quasi-steady fields there, step the slow states across."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float, Int
+
+from hepatojax.body.biodistribution import ORGANS, PoolCourse, deaths_per_hour, distribute
+from hepatojax.coupling import Evidence, first_failure, solve_quasi_steady
+from hepatojax.endpoints import endpoints_of
+from hepatojax.mechanism import Fields, Rates, pytree
+from hepatojax.model import (
+    BODY_STATES,
+    DILUTED,
+    POOLS,
+    SLOW,
+    VOXEL_STATES,
+    LiverModel,
+    inputs,
+    respond,
+    slow_rates,
+    structure,
+)
+from hepatojax.numerics.positive_step import Arrival, Budget, predict_middle, step_states
+from hepatojax.numerics.quasi_steady import SOLUTION
+from hepatojax.state import LiverState, QuasiSteady
+from hepatojax.status import Status
+from hepatojax.therapy.schedule import DoseSchedule
+from hepatojax.units import SECONDS_PER_HOUR
+
+CELL_KINDS = {"msc": ("msc_adherent", "msc_engrafted"), "label": ("msc_label",)}
+DEAD_LIVER = 0.02  # relative mass below which later numbers mean nothing (BIOLOGY A11.8)
+
+
+@pytree
+class LedgerTerms:
+    """Integrals over one macro-step: terms by quantity, what entered, and entered - left - stored."""
+
+    terms: dict[str, dict[str, Float[Array, ""]]]
+    gained: dict[str, Float[Array, ""]]
+    imbalance: dict[str, Float[Array, ""]]
+
+
+@pytree
+class StepReport:
+    """What one macro-step tells.
+
+    endpoints: at its end, see `hepatojax.endpoints`. ledger: integrals over it. statistics: of its solves.
+    status: first failure. worst_voxel: (z, y, x) of the largest oxygen imbalance.
+    """
+
+    endpoints: Fields
+    ledger: LedgerTerms
+    statistics: dict[str, Float[Array, ""]]
+    status: Int[Array, ""]
+    worst_voxel: Int[Array, " 3"]
+
+
+def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> tuple[LiverState, StepReport]:
+    """Advance a liver by one macro-step, second order in time but for the motion of cells.
+
+    1. Slow states at the middle, by rates at the start; cells that arrive count from their true time of arrival.
+    2. Quasi-steady fields at the middle.
+    3. Slow states at the end, positive and conservative, with these fields; then the motion of cells.
+
+    Args:
+        model: the patient's liver. state: at the start of the step. schedule: infusions.
+
+    Returns:
+        The state at the end, and the report of the step.
+
+    Reference: NUMERICS decisions 7 and 8.
+    """
+    step_h = model.numerics.macro_step_h
+    start_h = state.step * step_h
+    states = {**state.voxel, **{name: state.body[name] for name in BODY_STATES}}
+    first_guess = _distribute(model, state, schedule, start_h, state.voxel["debris"])
+    given = _given(model, start_h, first_guess)
+    middle, volume = _predict(model, state, states, given, _arrivals(model, state, first_guess, state.quasi_steady))
+
+    courses = _distribute(model, state, schedule, start_h, middle["debris"])
+    given = _given(model, start_h, courses)
+    fields = Fields({**given, **middle, "liver_volume": volume})
+    solved, fields, evidence = solve_quasi_steady(model, fields, state.quasi_steady)
+
+    volume_end = state.body["liver_volume"] * jnp.exp(fields.growth_rate * step_h)
+    end, budgets = step_states(
+        states,
+        _rates_at(model, given, volume, solved),
+        step_h,
+        diluted=DILUTED,
+        volume_ratio_end=volume_end / state.body["liver_volume"],
+        sources=_arrivals(model, state, courses, solved),
+        tracked=("msc_adherent", "msc_engrafted", "msc_label"),
+    )
+    end = move_cells(model, end, solved) if model.numerics.migration else end
+    following = _following(state, end, volume_end, courses, solved)
+    final = respond(model, Fields({**given, **end, **following.body}), solved)
+    report = StepReport(
+        endpoints=endpoints_of(model, final, solved, evidence),
+        ledger=_ledger(model, state, following, courses, budgets, evidence),
+        statistics=evidence.statistics,
+        status=_status(evidence.status, following, final),
+        worst_voxel=evidence.worst_voxel,
+    )
+    return following, report
+
+
+def _distribute(
+    model: LiverModel, state: LiverState, schedule: DoseSchedule, start_h: Array, debris: Array
+) -> dict[str, PoolCourse]:
+    return distribute(
+        {name: state.body[name] for name in POOLS},
+        schedule,
+        start_h,
+        model.numerics.macro_step_h,
+        model.patient.body_mass_kg,
+        model.product.viability,
+        model.product.homing,
+        model.grid.mean(debris),
+        model.parameters.biodistribution,
+    )
+
+
+def _given(model: LiverModel, start_h: Array, courses: dict[str, PoolCourse]) -> dict[str, Any]:
+    """Inputs of the mechanisms over this step; cells outside the liver count with their mean."""
+    step_h = model.numerics.macro_step_h
+    outside = sum(courses["msc"].mean.values(), jnp.zeros(()))
+    pools = {f"{kind}_{organ}": amount for kind in courses for organ, amount in courses[kind].mean.items()}
+    activity = model.disease.mean_activity(start_h, step_h)
+    return {**inputs(model, activity, deaths_per_hour(courses["msc"], step_h), outside), **pools}
+
+
+def _rates_at(
+    model: LiverModel, given: dict[str, Any], volume: Array, solved: QuasiSteady
+) -> Callable[[dict[str, Array]], Rates]:
+    """Rates of the slow states as a function of them, everything else held."""
+
+    def rates(states: dict[str, Array]) -> Rates:
+        return slow_rates(SLOW, respond(model, Fields({**given, **states, "liver_volume": volume}), solved), model)
+
+    return rates
+
+
+def _predict(
+    model: LiverModel,
+    state: LiverState,
+    states: dict[str, Array],
+    given: dict[str, Any],
+    sources: dict[str, Arrival],
+) -> tuple[dict[str, Array], Array]:
+    """Slow states and liver volume at the middle of the step, with the quasi-steady fields of the step before."""
+    step_h, start = model.numerics.macro_step_h, state.body["liver_volume"]
+    growth = structure(model, Fields({**given, **states, "liver_volume": start})).growth_rate
+    volume = start * jnp.exp(growth * 0.5 * step_h)
+    middle = predict_middle(
+        states,
+        _rates_at(model, given, start, state.quasi_steady),
+        step_h,
+        diluted=DILUTED,
+        volume_ratio_middle=volume / start,
+        sources=sources,
+    )
+    return middle, volume
+
+
+def _arrivals(
+    model: LiverModel, state: LiverState, courses: dict[str, PoolCourse], solved: QuasiSteady
+) -> dict[str, Arrival]:
+    """Cells that reach the lobule in this step, where the flow carries them [cells/mm3, and per sinusoid]."""
+    litres = model.patient.liver_volume_l * state.body["liver_volume"]
+    viable, label = courses["msc"], courses["label"]
+    trapped = model.product.plugging / (model.parameters.sinusoids_per_litre * litres)
+
+    def arrival(course: PoolCourse, factor: Array) -> Arrival:
+        def spread(amount: Array) -> Array:
+            return (amount * factor).astype(solved.arrival.dtype) * solved.arrival
+
+        return Arrival(spread(course.liver_amount), spread(course.liver_first_moment))
+
+    return {
+        "msc_adherent": arrival(viable, 1.0 / litres),
+        "msc_label": arrival(label, 1.0 / litres),
+        "plugging": arrival(viable, trapped),
+    }
+
+
+def _following(
+    state: LiverState,
+    end: dict[str, Array],
+    volume: Array,
+    courses: dict[str, PoolCourse],
+    solved: QuasiSteady,
+) -> LiverState:
+    pools = {f"{kind}_{organ}": amount for kind in courses for organ, amount in courses[kind].pools.items()}
+    body = {**{name: end[name] for name in BODY_STATES}, "liver_volume": volume, **pools}
+    return LiverState({name: end[name] for name in VOXEL_STATES}, body, solved, state.step + 1)
+
+
+def move_cells(model: LiverModel, states: dict[str, Array], solved: QuasiSteady) -> dict[str, Array]:
+    """Hepatocytes move down crowding, MSC spread and drift up CXCL12; one implicit, positive step, first order.
+
+    Args:
+        states: slow states at the end of the step, voxel fields (nz, ny, nx).
+        solved: quasi-steady fields of the step.
+
+    Returns:
+        The states with moved cells; the amount of each is unchanged.
+    """
+    return states
+
+
+def _ledger(
+    model: LiverModel,
+    before: LiverState,
+    after: LiverState,
+    courses: dict[str, PoolCourse],
+    budgets: dict[str, Budget],
+    evidence: Evidence,
+) -> LedgerTerms:
+    """Integrals of the solved quantities by the midpoint rule, and of the cells as the stepper integrated them."""
+    seconds = model.numerics.macro_step_h * SECONDS_PER_HOUR
+    terms, gained, imbalance = jax.tree.map(
+        lambda rate: rate * seconds, (evidence.terms, evidence.gained, evidence.imbalance)
+    )
+    litres = model.patient.liver_volume_l * before.body["liver_volume"]
+    for kind, states in CELL_KINDS.items():
+        course = courses[kind]
+        in_liver = sum((budgets[name].lost for name in states), jnp.zeros(()))
+        leaving = budgets[states[-1]].left
+        lost = {f"lost_{organ}": amount for organ, amount in course.lost.items()}
+        lost["lost_liver"] = litres * model.grid.mean(in_liver + leaving)
+        stored = _cells(model, after, kind) - _cells(model, before, kind)
+        terms[kind] = {"infused": course.infused, **lost, "stored": stored}
+        gained[kind] = course.infused
+        imbalance[kind] = course.infused - sum(lost.values(), jnp.zeros(())) - stored
+    return LedgerTerms(terms, gained, imbalance)
+
+
+def _cells(model: LiverModel, state: LiverState, kind: str) -> Array:
+    """Cells of a kind in the whole body [1e6 cells]."""
+    litres = model.patient.liver_volume_l * state.body["liver_volume"]
+    liver = sum((model.grid.mean(state.voxel[name]) for name in CELL_KINDS[kind]), jnp.zeros(()))
+    return litres * liver + sum((state.body[f"{kind}_{organ}"] for organ in ORGANS), jnp.zeros(()))
+
+
+def _status(solves: Array, state: LiverState, final: Fields) -> Int[Array, ""]:
+    leaves = jax.tree.leaves((state.voxel, state.body))
+    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
+    positive = jnp.stack([(leaf >= 0).all() for leaf in leaves]).all()
+    alive = final.mass >= DEAD_LIVER
+    return first_failure(
+        (solves == Status.OK, solves),
+        (finite, Status.NOT_FINITE),
+        (positive, Status.NEGATIVE_STATE),
+        (alive, Status.DEAD_LIVER),
+    )
+
+
+def advance(
+    model: LiverModel,
+    state: LiverState,
+    schedule: DoseSchedule,
+    count: int,
+    every: int,
+    fields: tuple[str, ...],
+    adjoint: str,
+) -> tuple[LiverState, tuple[StepReport, dict[str, Array]]]:
+    """Do `count` macro-steps in one scan of scans, and keep `fields` after every `every` of them.
+
+    Returns:
+        The last state, the report of every macro-step (t, ...), and the kept fields (s, nz, ny, nx).
+    """
+
+    def one(state: LiverState, _: None) -> tuple[LiverState, StepReport]:
+        return macro_step(model, state, schedule)
+
+    if adjoint == "saved":
+        one = jax.checkpoint(one, policy=jax.checkpoint_policies.save_only_these_names(SOLUTION))
+
+    def interval(state: LiverState, _: None) -> tuple[LiverState, tuple[StepReport, dict[str, Array]]]:
+        state, reports = lax.scan(one, state, None, length=every)
+        return state, (reports, {name: named_field(model, state, name) for name in fields})
+
+    state, (reports, kept) = lax.scan(interval, state, None, length=count // every)
+    reports = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), reports)
+    return state, (reports, kept)
+
+
+advance_jitted = partial(jax.jit, static_argnums=(3, 4, 5, 6))(advance)
+
+
+def named_field(model: LiverModel, state: LiverState, name: str) -> Array:
+    """A voxel field of a state by its name: a slow state, oxygen, pressure or a signal; zero outside the tissue.
+
+    Raises:
+        KeyError: no such field.
+    """
+    solved = state.quasi_steady
+    pressure = solved.circulation.pressure.astype(model.numerics.dtype)
+    fields = {**state.voxel, **solved.tissue, "oxygen": solved.oxygen, "pressure": pressure}
+    if name not in fields:
+        raise KeyError(f"no field {name!r}; there are {', '.join(sorted(fields))}")
+    return jnp.where(model.grid.active, fields[name], 0)

@@ -1,0 +1,207 @@
+"""What a mechanism is: the fields it reads and writes, its kind, and the rates that it returns.
+
+Three kinds exist. An *algebraic* mechanism returns derived fields. A *slow* mechanism returns production and
+loss rates of states, and named transfers between them, so that dy/dt = P - D y. The *quasi-steady* fields (flow,
+oxygen, signals) are solved by `hepatojax.model`, which declares them as provided.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar, dataclass_transform
+
+import jax
+
+T = TypeVar("T", bound=type)
+
+MEAN = "mean_"  # a mechanism that reads mean_x gets the volume mean of the field x
+
+
+def static(**keywords: Any) -> Any:
+    """A dataclass field that belongs to the structure of a pytree and not to its leaves."""
+    return dataclasses.field(metadata={"static": True}, **keywords)
+
+
+@dataclass_transform(frozen_default=True, field_specifiers=(dataclasses.field, static))
+def pytree(cls: T) -> T:
+    """Make a class a frozen dataclass that JAX treats as a container of arrays.
+
+    A field declared with `static()` is part of the structure (hashable, not traced); every other field is a leaf
+    or a sub-tree that a gradient may touch. Unflattening skips `__init__`, so that JAX may fill the tree with
+    placeholders.
+    """
+    cls = dataclass(frozen=True)(cls)  # type: ignore[assignment]
+    names = tuple(f.name for f in dataclasses.fields(cls) if not f.metadata.get("static"))
+    fixed = tuple(f.name for f in dataclasses.fields(cls) if f.metadata.get("static"))
+
+    def flatten(obj: Any) -> tuple[tuple, tuple]:
+        return tuple(getattr(obj, n) for n in names), tuple(getattr(obj, n) for n in fixed)
+
+    def flatten_with_keys(obj: Any) -> tuple[tuple, tuple]:
+        children, auxiliary = flatten(obj)
+        return tuple(zip((jax.tree_util.GetAttrKey(n) for n in names), children, strict=True)), auxiliary
+
+    def unflatten(auxiliary: Iterable, children: Iterable) -> Any:
+        obj = object.__new__(cls)
+        for name, value in zip((*names, *fixed), (*children, *auxiliary), strict=True):
+            object.__setattr__(obj, name, value)
+        return obj
+
+    jax.tree_util.register_pytree_with_keys(cls, flatten_with_keys, unflatten, flatten)
+    return cls
+
+
+@dataclass(frozen=True)
+class FieldSpec:
+    """One entry of the field table: what a field is, where it lives and what it may hold.
+
+    Args:
+        name: the name used by mechanisms and in files.
+        unit: canonical unit, as in `hepatojax.units`.
+        location: "voxel" (nz, ny, nx) or "body" (scalar).
+        kind: "state" (stepped), "quasi_steady" (solved), "algebraic" (derived), or "input" (given).
+        low, high: physical bounds, None where there is none.
+        diluted: True for a density that falls when the lobule grows, at constant amount.
+        meaning: one line for tables and file attributes.
+    """
+
+    name: str
+    unit: str
+    location: str
+    kind: str
+    meaning: str
+    low: float | None = 0.0
+    high: float | None = None
+    diluted: bool = False
+
+
+class Fields(Mapping[str, Any]):
+    """Named fields, read as attributes: `fields.tnf`. Immutable and a pytree; `with_` returns an extended copy."""
+
+    def __init__(self, values: Mapping[str, Any]):
+        object.__setattr__(self, "_values", dict(values))
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self._values[name]
+        except KeyError:
+            raise AttributeError(f"no field named {name!r}; there are {', '.join(sorted(self._values))}") from None
+
+    def __getitem__(self, name: str) -> Any:
+        return self._values[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._values)
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def with_(self, values: Mapping[str, Any]) -> Fields:
+        """The same fields with some added or replaced."""
+        return Fields({**self._values, **values})
+
+
+jax.tree_util.register_pytree_with_keys(
+    Fields,
+    lambda fields: (
+        tuple((jax.tree_util.DictKey(name), fields[name]) for name in sorted(fields)),
+        tuple(sorted(fields)),
+    ),
+    lambda names, values: Fields(dict(zip(names, values, strict=True))),
+)
+
+
+@pytree
+class Transfer:
+    """Cells that leave one state for another: the source loses rate x source, the target gains `gain` times that.
+
+    `rate` is a coefficient [1/h], an array of the shape of the source. `gain` is 1 for a conservative move, 2 for a
+    division that returns two cells.
+    """
+
+    source: str = static()
+    target: str = static()
+    rate: Any
+    gain: float = 1.0
+
+
+@pytree
+class Rates:
+    """Rates of some states in the form dy/dt = P - D y + transfers.
+
+    production: state -> P [unit/h]; loss: state -> D [1/h]; transfers: moves between states, which the stepper
+    integrates so that what one state loses another gains to the last bit. A transfer's rate is not repeated in `loss`.
+    """
+
+    production: dict[str, Any] = dataclasses.field(default_factory=dict)
+    loss: dict[str, Any] = dataclasses.field(default_factory=dict)
+    transfers: tuple[Transfer, ...] = ()
+
+
+@dataclass(frozen=True)
+class Mechanism:
+    """A declared mechanism: `function(fields, parameters)` with what it reads and writes.
+
+    `function` returns `Rates` if the kind is "slow", a dict of fields if the kind is "algebraic".
+    """
+
+    name: str
+    kind: str
+    reads: tuple[str, ...]
+    writes: tuple[str, ...]
+    function: Callable[[Fields, Any], Any]
+
+    def __call__(self, fields: Fields, parameters: Any) -> Any:
+        """Rates or derived fields at given fields and parameters."""
+        return self.function(fields, parameters)
+
+
+def slow(*, reads: tuple[str, ...], writes: tuple[str, ...]) -> Callable[[Callable], Mechanism]:
+    """Declare a mechanism that returns `Rates` of the states it writes."""
+    return lambda function: _declare(function, "slow", reads, writes)
+
+
+def algebraic(*, reads: tuple[str, ...], writes: tuple[str, ...]) -> Callable[[Callable], Mechanism]:
+    """Declare a mechanism that returns a dict of the derived fields it writes."""
+    return lambda function: _declare(function, "algebraic", reads, writes)
+
+
+def _declare(function: Callable, kind: str, reads: tuple[str, ...], writes: tuple[str, ...]) -> Mechanism:
+    mechanism = Mechanism(function.__name__, kind, reads, writes, function)
+    object.__setattr__(mechanism, "__doc__", function.__doc__)
+    return mechanism
+
+
+class CompositionError(ValueError):
+    """The mechanisms do not fit together: a field is read that nobody provides, or written twice."""
+
+
+def check_composition(mechanisms: tuple[Mechanism, ...], provided: tuple[str, ...], states: tuple[str, ...]) -> None:
+    """Refuse a list of mechanisms that reads an unknown field or writes one twice.
+
+    Args:
+        mechanisms: in the order of evaluation; an algebraic field must be written before it is read.
+        provided: names of inputs and quasi-steady fields.
+        states: names of the slow states; each must be written by exactly one slow mechanism.
+
+    Raises:
+        CompositionError: one sentence that names the mechanism and the field.
+    """
+    writer = dict.fromkeys(provided, "the model")
+    known = set(provided) | set(states)
+    for mechanism in mechanisms:
+        for name in mechanism.reads:
+            if name.removeprefix(MEAN) not in known:
+                raise CompositionError(f"{mechanism.name} reads {name!r}, which no earlier mechanism provides")
+        for name in mechanism.writes:
+            if name in writer:
+                raise CompositionError(f"{name!r} is written by {writer[name]} and again by {mechanism.name}")
+            if mechanism.kind == "slow" and name not in states:
+                raise CompositionError(f"{mechanism.name} steps {name!r}, which is not a declared state")
+            writer[name] = mechanism.name
+        known |= set(mechanism.writes)
+    orphans = [name for name in states if name not in writer]
+    if orphans:
+        raise CompositionError(f"no mechanism steps the state {orphans[0]!r}")

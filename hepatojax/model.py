@@ -1,0 +1,327 @@
+"""The model: its parts, the list of its mechanisms, and how they are evaluated at a given state."""
+
+from __future__ import annotations
+
+import operator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hepatojax.biology import hepatocytes, immunity, injury, matrix, metabolism, secretion, stem_cells, vessels
+from hepatojax.biology.parameters import BiologyParameters
+from hepatojax.biology.secretion import SIGNALS
+from hepatojax.body import biodistribution, growth, hazards, immune_memory, liver_tests
+from hepatojax.body.biodistribution import BiodistributionParameters
+from hepatojax.body.circulation import CirculationParameters, Patient
+from hepatojax.body.growth import GrowthParameters
+from hepatojax.body.hazards import HazardParameters
+from hepatojax.body.immune_memory import ImmuneMemoryParameters, deaths_seen
+from hepatojax.body.liver_tests import LiverTestParameters
+from hepatojax.body.plasma import BodySignal
+from hepatojax.mechanism import MEAN, Fields, FieldSpec, Mechanism, Rates, check_composition, pytree, static
+from hepatojax.numerics.grid import Grid
+from hepatojax.parameters.registry import Scalar
+from hepatojax.state import QuasiSteady
+from hepatojax.therapy.product import CellProduct
+from hepatojax.tissue.arrival import ArrivalParameters
+from hepatojax.tissue.geometry import Lobule
+from hepatojax.tissue.migration import MigrationParameters
+from hepatojax.tissue.oxygen import OxygenParameters
+from hepatojax.tissue.perfusion import PerfusionParameters
+from hepatojax.tissue.signals import SignalParameters
+from hepatojax.units import UM3_PER_LITRE
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A mechanism, where its parameters stand in `ModelParameters`, and whether it works on scalars of the body."""
+
+    mechanism: Mechanism
+    parameters: str
+    body: bool
+
+
+def _rules(parameters: str, *mechanisms: Mechanism) -> tuple[Rule, ...]:
+    return tuple(Rule(mechanism, parameters, not parameters.startswith("biology.")) for mechanism in mechanisms)
+
+
+# In the order of evaluation: from the states alone, from oxygen, who makes signals, who reads them.
+STRUCTURE = (
+    *_rules("biology.stem_cells", stem_cells.sinusoid_blocking, stem_cells.msc_census),
+    *_rules("biology.matrix", matrix.collagen_content, matrix.matrix_degradation),
+    *_rules("biology.immunity", immunity.debris_sensing),
+    *_rules("biology.injury", injury.cause_zonation, injury.debris_clearance),
+    *_rules("biology.hepatocytes", hepatocytes.crowding),
+    *_rules("biology.vessels", vessels.sinusoidal_conductance),
+    *_rules("biology.metabolism", metabolism.respiration),
+    *_rules("growth", growth.growth),
+    *_rules("immune_memory", immune_memory.education_influx),
+)
+ENERGY = (
+    *_rules("biology.metabolism", metabolism.energy_charge, metabolism.working_cells),
+    *_rules("growth", growth.loads),
+)
+SECRETION = _rules("biology.secretion", secretion.secretion, secretion.hgf_uptake)
+LICENSING = _rules("biology.stem_cells", stem_cells.msc_licensing)
+HGF_SECRETION = _rules("biology.secretion", secretion.hgf_secretion)
+RESPONSE = (
+    *_rules("biology.injury", injury.tnf_sensing, injury.injury_rates),
+    *_rules("biology.vessels", vessels.vegf_sensing),
+    *_rules("biology.secretion", secretion.hgf_activation),
+    *_rules("biology.stem_cells", stem_cells.msc_contact),
+    *_rules("biology.hepatocytes", hepatocytes.regeneration_drives, hepatocytes.cycle_rates),
+    *_rules("biology.immunity", immunity.macrophage_recruitment, immunity.macrophage_switch),
+)
+SLOW = (
+    *_rules("biology.hepatocytes", hepatocytes.hepatocyte_turnover, hepatocytes.identity_turnover),
+    *_rules("biology.metabolism", metabolism.zonation_relaxation),
+    *_rules("biology.immunity", immunity.macrophage_turnover),
+    *_rules("biology.matrix", matrix.stellate_turnover, matrix.myofibroblast_turnover, matrix.collagen_turnover),
+    *_rules("biology.vessels", vessels.endothelial_turnover, vessels.capillarisation_turnover),
+    *_rules("biology.stem_cells", stem_cells.msc_turnover, stem_cells.label_turnover, stem_cells.plug_release),
+    *_rules(
+        "immune_memory",
+        immune_memory.effector_t_cells,
+        immune_memory.regulatory_t_cells,
+        immune_memory.monocyte_education,
+        immune_memory.defence_suppression,
+    ),
+    *_rules("liver_tests", liver_tests.bilirubin, liver_tests.synthesis, liver_tests.transaminases),
+    *_rules("hazards", hazards.accumulated_hazards, hazards.cancer_hazard),
+)
+CLINIC = (*_rules("liver_tests", liver_tests.clinical_chemistry), *_rules("hazards", hazards.hazard_rates))
+
+_ROOMS = (
+    *(hepatocytes, metabolism, injury, immunity, matrix, vessels, stem_cells, secretion),
+    *(growth, immune_memory, biodistribution, liver_tests, hazards),
+)
+SPECIFICATIONS: tuple[FieldSpec, ...] = tuple(spec for room in _ROOMS for spec in room.FIELDS)
+FIELD_TABLE = {spec.name: spec for spec in SPECIFICATIONS}
+POOLS = tuple(spec.name for spec in biodistribution.FIELDS)
+STEPPED = tuple(spec for spec in SPECIFICATIONS if spec.kind == "state" and spec.name not in (*POOLS, "liver_volume"))
+VOXEL_STATES = tuple(spec.name for spec in STEPPED if spec.location == "voxel")
+BODY_STATES = tuple(spec.name for spec in STEPPED if spec.location == "body")
+DILUTED = tuple(spec.name for spec in STEPPED if spec.diluted)
+INPUTS = (
+    *("zone", "activity", "liver_volume", "msc_deaths_all", "msc_deaths_education", "msc_outside"),
+    *("potency_hgf", "potency_vegf", "potency_education", "potency_contact"),
+    *("rest_apoptosis", "rest_m2_influx", "rest_stellate_activation", "rest_collagen_deposition"),
+    *("rest_inflammation", "rest_tgf_response", "rest_vegf", "rest_mass", "rest_function"),
+    *POOLS,
+)
+SOLVED = ("oxygen", "flow_relative", "portal_gradient_relative", *SIGNALS)
+
+
+@dataclass(frozen=True)
+class Numerics:
+    """How the model is solved; part of the structure of the compiled program.
+
+    macro_step_h: [h]. precision: of fields, "float32" or "float64". transport: "limited" or "upwind". drive: "flow"
+    or "pressure". pressure_drop_pa: for the pressure drive [Pa]. tolerance: of field solves, relative to what enters
+    each; pressure has its own. migration: False leaves cells where they are.
+    """
+
+    macro_step_h: float = 6.0
+    precision: str = "float32"
+    transport: str = "limited"
+    drive: str = "flow"
+    pressure_drop_pa: float = 0.0
+    tolerance: float = 1e-6
+    pressure_tolerance: float = 1e-10
+    migration: bool = True
+
+    @property
+    def dtype(self) -> Any:
+        """Data type of the fields."""
+        return jnp.dtype(self.precision)
+
+
+@pytree
+class Disease:
+    """Course of the activity of the cause: constant, with a flare.
+
+    activity: [-]. flare: added [-] from flare_start_h to flare_end_h [h].
+    """
+
+    activity: Scalar
+    flare: Scalar
+    flare_start_h: Scalar
+    flare_end_h: Scalar
+
+    def mean_activity(self, start_h: Array, length_h: float) -> Float[Array, ""]:
+        """Mean activity over an interval, so that a flare may begin at any time [-]."""
+        end = jnp.minimum(self.flare_end_h, start_h + length_h)
+        overlap = end - jnp.maximum(self.flare_start_h, start_h)
+        return self.activity + self.flare * jnp.where(overlap > 0, overlap, 0.0) / length_h
+
+
+@pytree
+class ModelParameters:
+    """Every physiological number of the model, in canonical units; a gradient may touch any of them.
+
+    signals, body_signals: by name of the signal. haematocrit [-]. perfusion_at_rest [1/s]: flow per tissue volume.
+    portal_mmHg, arterial_mmHg: of the two inlets [mmHg]. sinusoids_per_litre: of healthy liver [1e6/l].
+    """
+
+    biology: BiologyParameters
+    growth: GrowthParameters
+    immune_memory: ImmuneMemoryParameters
+    circulation: CirculationParameters
+    biodistribution: BiodistributionParameters
+    liver_tests: LiverTestParameters
+    hazards: HazardParameters
+    perfusion: PerfusionParameters
+    oxygen: OxygenParameters
+    signals: dict[str, SignalParameters]
+    body_signals: dict[str, BodySignal]
+    arrival: ArrivalParameters
+    migration: MigrationParameters
+    haematocrit: Scalar
+    perfusion_at_rest: Scalar
+    portal_mmHg: Scalar
+    arterial_mmHg: Scalar
+    sinusoids_per_litre: Scalar
+
+
+@pytree
+class LiverModel:
+    """A patient's liver, ready to be simulated.
+
+    lobule: geometry at rest. parameters: see `ModelParameters`. rest: constants that make health a rest, derived by
+    `hepatojax.rest`. rest_resistance: of the domain at rest [Pa s/um3]. lobule_share: lobules left of those in health
+    [-]. numerics: part of the structure.
+    """
+
+    lobule: Lobule
+    parameters: ModelParameters
+    rest: dict[str, Array]
+    rest_resistance: Float[Array, ""]
+    patient: Patient
+    product: CellProduct
+    disease: Disease
+    lobule_share: Scalar
+    numerics: Numerics = static()
+
+    @property
+    def grid(self) -> Grid:
+        """The grid at rest."""
+        return self.lobule.grid
+
+    @property
+    def domains(self) -> Float[Array, ""]:
+        """Number of domains like this one in the liver [-]."""
+        healthy = self.patient.liver_volume_l * UM3_PER_LITRE / self.grid.total_volume
+        return healthy * self.lobule_share
+
+    def linear_scale(self, liver_volume: Array) -> Array:
+        """Growth of each lobule in length, from the liver volume over rest and the share of lobules left [-]."""
+        return (liver_volume / self.lobule_share) ** (1.0 / 3.0)
+
+
+def evaluate(rules: tuple[Rule, ...], fields: Fields, model: LiverModel) -> Fields:
+    """Add the algebraic fields that some rules write, in their order.
+
+    Args:
+        rules: of algebraic mechanisms. fields: what they read, but for means, which are taken here.
+
+    Returns:
+        The fields with the derived ones, voxel fields in the precision of the run.
+    """
+    for rule in rules:
+        fields = fields.with_(call(rule, fields, model))
+    return fields
+
+
+def call(rule: Rule, fields: Fields, model: LiverModel) -> Any:
+    """Apply one rule to the fields that it declares to read, and to no others.
+
+    A mechanism of the tissue gets everything in the precision of the fields, one of the body everything in float64.
+    """
+    read = {name: _read(name, fields, model.grid) for name in rule.mechanism.reads}
+    parameters = operator.attrgetter(rule.parameters)(model.parameters)
+    dtype = jnp.float64 if rule.body else model.numerics.dtype
+    read, parameters = jax.tree.map(lambda leaf: _cast(leaf, dtype), (read, parameters))
+    return rule.mechanism(Fields(read), parameters)
+
+
+def slow_rates(rules: tuple[Rule, ...], fields: Fields, model: LiverModel) -> Rates:
+    """Rates of all states that some slow rules write."""
+    parts = [call(rule, fields, model) for rule in rules]
+    return Rates(
+        production={name: value for part in parts for name, value in part.production.items()},
+        loss={name: value for part in parts for name, value in part.loss.items()},
+        transfers=tuple(transfer for part in parts for transfer in part.transfers),
+    )
+
+
+def inputs(model: LiverModel, activity: Array, outside: dict[str, Array], msc_outside: Array) -> dict[str, Any]:
+    """What mechanisms read beside states and solved fields.
+
+    Args:
+        activity: of the cause [-].
+        outside: viable cells lost per time in lung, spleen and other organs [1e6 cells/h].
+        msc_outside: viable cells outside the liver [1e6 cells].
+    """
+    product = model.product
+    return {
+        "zone": model.lobule.zone,
+        "activity": activity,
+        "msc_outside": msc_outside,
+        "deaths_outside": outside,
+        "potency_hgf": product.potency_hgf,
+        "potency_vegf": product.potency_vegf,
+        "potency_education": product.potency_education,
+        "potency_contact": product.potency_contact,
+        **model.rest,
+    }
+
+
+def structure(model: LiverModel, fields: Fields) -> Fields:
+    """What follows from the states alone, deaths of MSC in the liver and elsewhere included."""
+    fields = evaluate(STRUCTURE, fields, model)
+    litres = model.patient.liver_volume_l * fields.liver_volume
+    in_liver = litres * model.grid.mean(fields.msc_death)
+    return fields.with_(deaths_seen(fields.deaths_outside, in_liver, model.parameters.immune_memory))
+
+
+def respond(model: LiverModel, fields: Fields, solved: QuasiSteady) -> Fields:
+    """Everything that the slow mechanisms read, at given states and given quasi-steady fields."""
+    fields = structure(model, fields.with_(solved_fields(solved)))
+    return evaluate((*ENERGY, *LICENSING, *RESPONSE, *CLINIC), fields, model)
+
+
+def solved_fields(solved: QuasiSteady) -> dict[str, Array]:
+    """Quasi-steady fields by the names under which mechanisms read them."""
+    circulation = solved.circulation
+    return {
+        "oxygen": solved.oxygen,
+        "flow_relative": circulation.relative,
+        "portal_gradient_relative": circulation.gradient,
+        **solved.tissue,
+    }
+
+
+def check_model() -> None:
+    """Refuse a list of mechanisms that does not fit together.
+
+    Raises:
+        CompositionError: a field is read that nobody provides, or written twice.
+    """
+    stages = (STRUCTURE, ENERGY, SECRETION, LICENSING, HGF_SECRETION, RESPONSE, CLINIC, SLOW)
+    mechanisms = tuple(rule.mechanism for stage in stages for rule in stage)
+    check_composition(mechanisms, (*INPUTS, *SOLVED), (*VOXEL_STATES, *BODY_STATES))
+
+
+def _read(name: str, fields: Fields, grid: Grid) -> Any:
+    if name in fields or not name.startswith(MEAN):
+        return fields[name]
+    return grid.mean(fields[name.removeprefix(MEAN)])
+
+
+def _cast(leaf: Any, dtype: Any) -> Any:
+    if isinstance(leaf, (float, int)):
+        return leaf
+    return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf

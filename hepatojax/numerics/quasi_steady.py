@@ -1,0 +1,64 @@
+"""Fields that are the solution of r(parameters, x) = 0, differentiated by the implicit function theorem."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.ad_checkpoint import checkpoint_name
+
+SOLUTION = "quasi_steady"  # name under which a checkpoint policy keeps solutions, so that no solve is ever repeated
+
+
+def implicit_solution(
+    residual: Callable[[Any, jax.Array], jax.Array],
+    solve: Callable[[Any, jax.Array], tuple[jax.Array, Any]],
+    linear_solve: Callable[[Any, jax.Array, jax.Array, bool], jax.Array],
+    parameters: Any,
+    guess: jax.Array,
+) -> tuple[jax.Array, Any]:
+    """Solve r(parameters, x) = 0 and carry both modes of differentiation through it.
+
+        dx = - (dr/dx)^-1 (dr/dparameters) dparameters
+
+    The tangent is itself a linear solve with its own transposed solve, so that forward and reverse mode hold. The
+    guess has no derivative. None of the three functions may close over a traced value: all arrays pass through
+    `parameters`.
+
+    Args:
+        residual: (parameters, x) -> r, the very discrete equations.
+        solve: (parameters, guess) -> (x, info); info is a pytree of statistics without derivative.
+        linear_solve: (parameters, x, rhs, transposed) -> (dr/dx)^-1 rhs or (dr/dx)^-T rhs, with a tolerance relative
+            to its own right-hand side.
+    """
+
+    @jax.custom_jvp
+    def solution(parameters, guess):
+        return solve(parameters, guess)
+
+    @solution.defjvp
+    def solution_jvp(primals, tangents):
+        parameters, guess = primals
+        x, info = solution(parameters, guess)
+        x = checkpoint_name(x, SOLUTION)
+        right = jax.jvp(lambda p: residual(p, x), (parameters,), (tangents[0],))[1]
+        tangent = lax.custom_linear_solve(
+            lambda v: jax.jvp(lambda y: residual(parameters, y), (x,), (v,))[1],
+            -right,
+            solve=lambda _, b: linear_solve(parameters, x, b, False),
+            transpose_solve=lambda _, b: linear_solve(parameters, x, b, True),
+        )
+        return (x, info), (tangent, jax.tree.map(_no_tangent, info))
+
+    return solution(parameters, guess)
+
+
+def _no_tangent(value: jax.Array) -> Any:
+    value = jnp.asarray(value)
+    if jnp.issubdtype(value.dtype, jnp.inexact):
+        return jnp.zeros_like(value)
+    return np.zeros(value.shape, jax.dtypes.float0)

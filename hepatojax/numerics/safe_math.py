@@ -1,0 +1,57 @@
+"""Smooth, guarded functions of rates: finite in value and derivative at zero, in float32 and float64."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+
+def hill(concentration: ArrayLike, half_saturation: ArrayLike, exponent: ArrayLike = 1.0) -> Array:
+    """Hill response (c/K)^n / (1 + (c/K)^n), zero with zero slope at c <= 0 for n > 1.
+
+    Args:
+        concentration: c, any shape. half_saturation: K, same unit, > 0. exponent: n [-].
+
+    Returns:
+        The response in [0, 1).
+    """
+    ratio = jnp.asarray(concentration) / half_saturation
+    if isinstance(exponent, (int, float)) and exponent == 1.0:
+        return ratio / (1.0 + ratio)
+    positive = ratio > 0
+    power = jnp.where(positive, jnp.where(positive, ratio, 1.0) ** exponent, 0.0)
+    return power / (1.0 + power)
+
+
+def michaelis_menten(concentration: ArrayLike, maximum: ArrayLike, half_saturation: ArrayLike) -> Array:
+    """Rate V c / (K + c)."""
+    concentration = jnp.asarray(concentration)
+    return maximum * concentration / (half_saturation + concentration)
+
+
+def positive_part(value: ArrayLike, smoothing: ArrayLike) -> Array:
+    """Smooth positive part (y + sqrt(y^2 + e^2)) / 2; at y = 0 it leaks e/2. Reference: BIOLOGY A1."""
+    value = jnp.asarray(value)
+    return 0.5 * (value + jnp.sqrt(value * value + smoothing * smoothing))
+
+
+def ramp(value: ArrayLike, low: ArrayLike, high: ArrayLike, steepness: ArrayLike) -> Array:
+    """y (lo + (hi - lo) sigmoid(b y)): zero at zero, slope lo far below and hi far above. Reference: BIOLOGY A1."""
+    value = jnp.asarray(value)
+    return value * (low + (high - low) * jax.nn.sigmoid(steepness * value))
+
+
+def safe_power(base: ArrayLike, exponent: ArrayLike) -> Array:
+    """base^exponent for base >= 0, with value and derivative 0 at base = 0."""
+    base = jnp.asarray(base)
+    positive = base > 0
+    return jnp.where(positive, jnp.where(positive, base, 1.0) ** exponent, 0.0)
+
+
+def safe_ratio(numerator: ArrayLike, denominator: ArrayLike) -> Array:
+    """numerator / denominator, and 0 where the denominator is not positive."""
+    denominator = jnp.asarray(denominator)
+    positive = denominator > 0
+    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1.0), 0.0)

@@ -1,0 +1,155 @@
+"""The liver at day 0: healthy, resected, wounded, or chronically ill for years with a flare on top."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+
+from hepatojax.assembly import build_lobule, resting_model
+from hepatojax.macro_step import advance_jitted
+from hepatojax.model import Disease, LiverModel
+from hepatojax.parameters.registry import Parameters
+from hepatojax.scenario import DiseaseSpec, GridSpec, LobuleSpec, RunSpec, Scenario
+from hepatojax.state import LiverState
+from hepatojax.status import SimulationError, Status
+from hepatojax.therapy.schedule import schedule_of
+
+COLUMN_CELLS = 12
+CHRONIC_STEPS_PER_DAY = 2
+RELAXATION_H = 168.0
+INTEGRALS = (
+    "mortality_hazard",
+    "infection_incidence",
+    "infection_hazard_integral",
+    "device_hazard",
+    "hcc_hazard",
+)
+
+
+def diseased(scenario: Scenario, model: LiverModel) -> LiverModel:
+    """The model with the course of the disease; day 0 comes `flare_lead_h` after the flare began."""
+    spec = scenario.disease
+    start = spec.flare_start_h - spec.flare_lead_h
+    disease = Disease(spec.activity, spec.flare, start, start + spec.flare_duration_h)
+    return dataclasses.replace(model, disease=disease, lobule_share=1.0 - spec.resected_fraction)
+
+
+def onset_state(scenario: Scenario, parameters: Parameters, model: LiverModel, healthy: LiverState) -> LiverState:
+    """The state at day 0.
+
+    A chronic start is computed on a porto-central column, lifted to the grid by the zone coordinate, relaxed on the
+    grid for a week and led through the flare.
+
+    Args:
+        scenario: checked. parameters: of its species. model: healthy, at rest. healthy: its state.
+
+    Raises:
+        SimulationError: the chronic course failed.
+    """
+    spec = scenario.disease
+    state = healthy
+    if spec.start == "chronic":
+        column = chronic_column(scenario, parameters)
+        state = lifted(model, healthy, *column)
+        state = relaxed(scenario, diseased(scenario, model), state)
+    return wounded(spec, model, resected(spec, state))
+
+
+def chronic_column(scenario: Scenario, parameters: Parameters) -> tuple[Array, LiverState]:
+    """Years at constant activity on a porto-central column.
+
+    Returns:
+        The zone coordinate of its cells, and its state.
+
+    Raises:
+        SimulationError: the course failed.
+    """
+    reduced = dataclasses.replace(
+        scenario,
+        lobule=dataclasses.replace(_size_of(scenario.lobule), geometry="column"),
+        grid=GridSpec(cells=(COLUMN_CELLS, 1, 1)),
+        run=RunSpec(steps_per_day=CHRONIC_STEPS_PER_DAY, precision="float64", transport="upwind"),
+    )
+    model, state = resting_model(reduced, parameters, build_lobule(reduced, parameters))
+    model = dataclasses.replace(model, disease=Disease(scenario.disease.activity, 0.0, 0.0, 0.0))
+    count = round(scenario.disease.chronic_days * CHRONIC_STEPS_PER_DAY)
+    state, (reports, _) = advance_jitted(model, state, schedule_of(()), count, count, (), "none")
+    require_success(reports.status)
+    return model.lobule.zone, state
+
+
+def _size_of(spec: LobuleSpec) -> LobuleSpec:
+    """Radii and height of a lobule, without its heterogeneity."""
+    return LobuleSpec(
+        radius_um=spec.radius_um,
+        height_um=spec.height_um,
+        central_vein_radius_um=spec.central_vein_radius_um,
+        portal_tract_radius_um=spec.portal_tract_radius_um,
+    )
+
+
+def lifted(model: LiverModel, healthy: LiverState, zone: Array, column: LiverState) -> LiverState:
+    """A column's states on the grid, by linear interpolation in the zone coordinate; the body is the same.
+
+    Args:
+        model, healthy: of the grid. zone: coordinate of the column's cells, rising. column: its state.
+    """
+    dtype, places = model.numerics.dtype, np.asarray(model.lobule.zone)
+
+    def lift(values: Array) -> Array:
+        return jnp.asarray(np.interp(places, np.ravel(zone), np.ravel(values)), dtype)
+
+    return healthy.replace(voxel={name: lift(values) for name, values in column.voxel.items()}, body=column.body)
+
+
+def relaxed(scenario: Scenario, model: LiverModel, state: LiverState) -> LiverState:
+    """The lifted state after a week at constant activity and the time of the flare before day 0, with step 0 there.
+
+    Raises:
+        SimulationError: the course failed.
+    """
+    run = scenario.run
+    every = round(run.save_every_h / model.numerics.macro_step_h)
+    intervals = int(np.ceil((RELAXATION_H + scenario.disease.flare_lead_h) / run.save_every_h))
+    state = state.replace(step=jnp.asarray(-intervals * every, jnp.int32))
+    rows = max((len(arm.infusions) for arm in scenario.arms), default=1)
+    for _ in range(intervals):
+        state, (reports, _) = advance_jitted(
+            model, state, schedule_of((), max(rows, 1)), every, every, run.fields, "none"
+        )
+        require_success(reports.status)
+    return state.replace(body={**state.body, **dict.fromkeys(INTEGRALS, jnp.zeros(()))})
+
+
+def require_success(status: Array) -> None:
+    """Stop at the first failure of a course before day 0.
+
+    Raises:
+        SimulationError: which solve failed.
+    """
+    failed = np.flatnonzero(np.asarray(status))
+    if failed.size:
+        code = Status(int(np.asarray(status)[failed[0]]))
+        raise SimulationError(code, f"before day 0: {code.describe()}")
+
+
+def resected(spec: DiseaseSpec, state: LiverState) -> LiverState:
+    """The liver after resection: fewer lobules, each as it was."""
+    volume = state.body["liver_volume"] * (1.0 - spec.resected_fraction)
+    return state.replace(body={**state.body, "liver_volume": volume})
+
+
+def wounded(spec: DiseaseSpec, model: LiverModel, state: LiverState) -> LiverState:
+    """The liver with a lesion: a share of the hepatocytes of the zones from `lesion_from_zone` on is dead."""
+    if spec.lesion_fraction == 0.0:
+        return state
+    inside = jnp.asarray(model.lobule.zone >= spec.lesion_from_zone, model.numerics.dtype)
+    dead = spec.lesion_fraction * inside
+    voxel = dict(state.voxel)
+    killed = dead * sum(voxel[name] for name in ("quiescent", "primed", "injured"))
+    for name in ("quiescent", "primed", "injured"):
+        voxel[name] = voxel[name] * (1.0 - dead)
+    return state.replace(voxel={**voxel, "debris": voxel["debris"] + killed})

@@ -1,0 +1,83 @@
+"""All figures of a run, drawn from its files and saved as PNG."""
+
+from __future__ import annotations
+
+import tomllib
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from hepatojax.io.results import RUN_FILE, ResultFileError, open_run
+from hepatojax.report.figures.biodistribution import biodistribution
+from hepatojax.report.figures.courses import clinical_courses
+from hepatojax.report.figures.ledger import ledger
+from hepatojax.report.figures.maps import cell_maps, supply_maps
+from hepatojax.report.figures.profiles import zonal_profiles
+from hepatojax.report.figures.sources import signal_sources
+from hepatojax.report.figures.style import MissingQuantity, Runs
+
+COMPARING = {
+    "courses": clinical_courses,
+    "profiles": zonal_profiles,
+    "biodistribution": biodistribution,
+    "sources": signal_sources,
+    "ledger": ledger,
+}
+OF_ONE_ARM = {"maps_supply": supply_maps, "maps_cells": cell_maps}
+
+
+def draw_run(folder: str | Path, figures: str | Path) -> list[Path]:
+    """Draw every figure of a run; one that lacks its data is left out with a warning.
+
+    Args:
+        folder: output folder with one folder for each arm, or the folder of one arm.
+        figures: where the PNG files go; made if needed.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ResultFileError: no result in the folder.
+    """
+    paths = arm_files(Path(folder))
+    Path(figures).mkdir(parents=True, exist_ok=True)
+    written = []
+    with ExitStack() as stack:
+        runs = {arm: stack.enter_context(open_run(path)) for arm, path in paths.items()}
+        for name, draw in _drawings(runs):
+            try:
+                figure = draw()
+            except MissingQuantity as missing:
+                warnings.warn(f"figure {name} left out: {missing}", stacklevel=2)
+                continue
+            written.append(Path(figures) / f"{name}.png")
+            figure.savefig(written[-1], dpi=150)
+    return written
+
+
+def arm_files(folder: Path) -> dict[str, Path]:
+    """Result files by arm, in the order of the scenario, so that the first arm is the control.
+
+    Raises:
+        ResultFileError: there is none.
+    """
+    found = {path.parent.name: path for path in sorted(folder.glob(f"*/{RUN_FILE}"))}
+    if (folder / RUN_FILE).exists():
+        found = {folder.resolve().name: folder / RUN_FILE}
+    if not found:
+        raise ResultFileError(f"{folder}: no {RUN_FILE} in it or in a folder inside it")
+    with open_run(next(iter(found.values()))) as run:
+        scenario = tomllib.loads(run.provenance.get("scenario", ""))
+    order = [entry["name"] for entry in scenario.get("arm", [])]
+    return dict(sorted(found.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
+
+
+def _drawings(runs: Runs) -> Iterator[tuple[str, Callable[[], Figure]]]:
+    for name, compare in COMPARING.items():
+        yield name, lambda compare=compare: compare(runs)
+    for name, draw in OF_ONE_ARM.items():
+        for arm, run in runs.items():
+            yield f"{name}_{arm}", lambda draw=draw, run=run, arm=arm: draw(run, arm)

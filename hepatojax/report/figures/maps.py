@@ -1,0 +1,111 @@
+"""Maps of fields in the middle plane of the lobule, in physical units, at chosen days."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Bool, Float, Shaped
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+
+from hepatojax.io.results import RunFile
+from hepatojax.report.figures.style import (
+    HOURS_PER_DAY,
+    MissingQuantity,
+    chosen_times,
+    new_figure,
+    spoken,
+    styled,
+    with_unit,
+)
+
+SUPPLY = ("pressure", "flow_speed", "oxygen", "hgf")
+CELLS = ("quiescent", "primed", "injured", "debris", "msc_adherent")
+COLOUR_MAPS = {"pressure": "cividis", "flow_speed": "cividis", "oxygen": "magma", "hgf": "viridis"}
+PANEL_INCH = 2.2
+OUTSIDE = 0  # of the label map, see `hepatojax.tissue.geometry`
+
+
+@styled
+def supply_maps(run: RunFile, arm: str) -> Figure:
+    """Pressure, flow, oxygen and HGF, as far as they were saved."""
+    return field_maps(run, f"Supply of the lobule, {spoken(arm)}", SUPPLY)
+
+
+@styled
+def cell_maps(run: RunFile, arm: str) -> Figure:
+    """The states of the hepatocytes, and the MSC, as far as they were saved."""
+    return field_maps(run, f"Cells of the lobule, {spoken(arm)}", CELLS)
+
+
+def field_maps(run: RunFile, title: str, names: Sequence[str], times_h: Sequence[float] | None = None) -> Figure:
+    """A row for each field, a column for each time, one colour scale for each row.
+
+    Args:
+        run: the result. title: of the figure. names: fields wanted; those that were not saved are left out.
+        times_h: saved times [h]; by default four, evenly spread.
+
+    Raises:
+        MissingQuantity: none of the fields was saved.
+    """
+    shown = [name for name in names if name in run.fields]
+    if not shown:
+        raise MissingQuantity(f"{run.path} holds none of the fields {', '.join(names)}; add them to run.fields")
+    times = chosen_times(run) if times_h is None else np.asarray(times_h)
+    width, height = _panel_size(run)
+    figure = new_figure(1.8 + (width + 0.1) * len(times), 1.0 + (height + 0.1) * len(shown), title)
+    panels = figure.subplots(len(shown), len(times), squeeze=False, sharex=True, sharey=True)
+    for row, name in zip(panels, shown, strict=True):
+        _draw_row(figure, row, run, name, times)
+    for axes, time_h in zip(panels[0], times, strict=True):
+        axes.set_title(f"day {time_h / HOURS_PER_DAY:g}")
+    for axes in panels[-1]:
+        axes.set_xlabel("x [µm]")
+    return figure
+
+
+def tissue(run: RunFile) -> Bool[np.ndarray, "nz ny nx"]:
+    """True where there is tissue; everywhere if the result holds no label map."""
+    labels = run.static.get("labels")
+    return np.ones(run.shape, dtype=bool) if labels is None else labels != OUTSIDE
+
+
+def middle_plane(run: RunFile, field: Shaped[np.ndarray, "nz ny nx"]) -> Shaped[np.ma.MaskedArray, "ny nx"]:
+    """The middle plane across the lobule, masked outside the tissue."""
+    middle = run.shape[0] // 2
+    return np.ma.masked_where(~tissue(run)[middle], field[middle])
+
+
+def _panel_size(run: RunFile) -> tuple[float, float]:
+    """Width and height of a map [inch], in the proportions of the domain, thin domains widened to be seen."""
+    _, height, width = (n * h for n, h in zip(run.shape, run.spacing_um, strict=True))
+    return max(PANEL_INCH * width / max(width, height), 1.0), max(PANEL_INCH * height / max(width, height), 1.0)
+
+
+def _draw_row(figure: Figure, row: np.ndarray, run: RunFile, name: str, times_h: Float[np.ndarray, " c"]) -> None:
+    planes = [middle_plane(run, run.field_at(name, time_h)) for time_h in times_h]
+    lowest, highest = min(plane.min() for plane in planes), max(plane.max() for plane in planes)
+    if name not in ("pressure", "oxygen"):
+        lowest = min(0.0, lowest)
+    highest = highest if highest > lowest else lowest + 1.0
+    image = [_draw_plane(axes, run, plane, name) for axes, plane in zip(row, planes, strict=True)][-1]
+    for axes in row:
+        axes.images[0].set_clim(lowest, highest)
+    row[0].set_ylabel("y [µm]")
+    figure.colorbar(image, ax=list(row), label=with_unit(run, name), fraction=0.05, aspect=14, pad=0.01)
+
+
+def _draw_plane(axes: Axes, run: RunFile, plane: Shaped[np.ma.MaskedArray, "ny nx"], name: str) -> AxesImage:
+    """One plane with the outlines of the tissue and of its vessels, the axes centred on the domain."""
+    half_y, half_x = (0.5 * n * h for n, h in zip(run.shape[1:], run.spacing_um[1:], strict=True))
+    extent = (-half_x, half_x, -half_y, half_y)
+    image = axes.imshow(plane, origin="lower", extent=extent, cmap=COLOUR_MAPS.get(name, "viridis"))
+    if "labels" in run.static and min(plane.shape) > 1:
+        labels = run.static["labels"][run.shape[0] // 2].astype(float)
+        axes.contour(labels > 1, [0.5], origin="lower", extent=extent, colors="white", linewidths=0.7)
+    axes.set_facecolor("0.93")
+    for side in axes.spines.values():
+        side.set_visible(False)
+    return image

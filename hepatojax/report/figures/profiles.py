@@ -1,0 +1,68 @@
+"""Porto-central profiles: means of fields over layers of equal zone coordinate."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float, Shaped
+from matplotlib import colormaps
+from matplotlib.figure import Figure
+
+from hepatojax.io.results import RunFile
+from hepatojax.report.figures.maps import CELLS, SUPPLY, tissue
+from hepatojax.report.figures.style import (
+    HOURS_PER_DAY,
+    MissingQuantity,
+    Runs,
+    chosen_times,
+    new_figure,
+    spoken,
+    styled,
+    with_unit,
+)
+
+LAYERS = 16
+
+
+@styled
+def zonal_profiles(runs: Runs) -> Figure:
+    """A column for each field, a row for each arm, a line for each chosen day.
+
+    Raises:
+        MissingQuantity: a result has no zone map or none of the fields.
+    """
+    first = next(iter(runs.values()))
+    names = [name for name in (*SUPPLY, *CELLS) if name in first.fields]
+    if "zone" not in first.static or not names:
+        raise MissingQuantity(f"{first.path} holds no zone map, or none of the fields that vary along it")
+    figure = new_figure(1.4 + 1.7 * len(names), 1.2 + 1.7 * len(runs), "Porto-central profiles")
+    panels = figure.subplots(len(runs), len(names), squeeze=False, sharex=True, sharey="col")
+    for row, (arm, run) in zip(panels, runs.items(), strict=True):
+        times = chosen_times(run)
+        colours = colormaps["viridis"](np.linspace(0.0, 0.9, len(times)))
+        for axes, name in zip(row, names, strict=True):
+            for time_h, colour in zip(times, colours, strict=True):
+                layer, mean = zonal_mean(run, run.field_at(name, time_h))
+                axes.plot(layer, mean, color=colour, label=f"day {time_h / HOURS_PER_DAY:g}")
+        row[0].set_ylabel(spoken(arm))
+    for axes, name in zip(panels[0], names, strict=True):
+        axes.set_title(with_unit(first, name).replace(" [", "\n["))
+    for axes in panels[-1]:
+        axes.set_xticks([0.0, 0.5, 1.0], ["portal", "mid", "central"])
+    panels[0][-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return figure
+
+
+def zonal_mean(
+    run: RunFile, field: Shaped[np.ndarray, "nz ny nx"]
+) -> tuple[Float[np.ndarray, " l"], Float[np.ndarray, " l"]]:
+    """Means of a field over layers of the zone coordinate; layers without a cell are left out.
+
+    Returns:
+        Middle of each layer (0 portal, 1 central), and the mean of the field in it, each (l,).
+    """
+    inside = tissue(run)
+    layer = np.minimum((run.static["zone"][inside] * LAYERS).astype(int), LAYERS - 1)
+    count = np.bincount(layer, minlength=LAYERS)
+    total = np.bincount(layer, weights=field[inside].astype(np.float64), minlength=LAYERS)
+    filled = count > 0
+    return ((np.arange(LAYERS) + 0.5) / LAYERS)[filled], total[filled] / count[filled]

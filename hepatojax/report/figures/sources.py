@@ -1,0 +1,76 @@
+"""Who made the signals: the source fluxes that the solver used, stacked by origin.
+
+A result names such a series `source_<what>_by_<origin>`, for example `source_hgf_by_msc`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hepatojax.io.results import RunFile
+from hepatojax.report.figures.style import (
+    COLOURS,
+    MissingQuantity,
+    Runs,
+    day_axis,
+    days_of,
+    new_figure,
+    spoken,
+    styled,
+)
+
+PREFIX, BY = "source_", "_by_"
+ROOM_FOR_LEGEND = 1.45
+
+
+@styled
+def signal_sources(runs: Runs) -> Figure:
+    """A column for each signal, a row for each arm; the share of each origin over the run stands in the legend.
+
+    Raises:
+        MissingQuantity: no source series in the first result.
+    """
+    first = next(iter(runs.values()))
+    whats = list(dict.fromkeys(name[len(PREFIX) :].split(BY)[0] for name in first.series if name.startswith(PREFIX)))
+    if not whats:
+        raise MissingQuantity(f"{first.path} has no series source_<signal>_by_<origin>")
+    figure = new_figure(1.0 + 2.9 * len(whats), 1.0 + 2.6 * len(runs), "Who made the signals")
+    panels = figure.subplots(len(runs), len(whats), squeeze=False, sharex=True, sharey="col")
+    for row, (arm, run) in zip(panels, runs.items(), strict=True):
+        for axes, what in zip(row, whats, strict=True):
+            _draw_stack(axes, run, what)
+        row[0].set_ylabel(spoken(arm))
+    for axes, what in zip(panels[0], whats, strict=True):
+        unit = first.units[next(name for name in first.series if name.startswith(f"{PREFIX}{what}{BY}"))]
+        axes.set_title(f"{spoken(what)} [{unit}]")
+        top = max(float(sum(_origins(run, what).values()).max(initial=0.0)) for run in runs.values())  # type: ignore
+        axes.set_ylim(0.0, ROOM_FOR_LEGEND * top or 1.0)
+    for axes in panels[-1]:
+        day_axis(axes)
+    return figure
+
+
+def source_shares(run: RunFile, what: str) -> dict[str, float]:
+    """Share of each origin in the time integral of a signal's sources [-]; zero where nothing was made."""
+    parts = {origin: _integral(run, values) for origin, values in _origins(run, what).items()}
+    total = sum(parts.values())
+    return {origin: part / total if total > 0 else 0.0 for origin, part in parts.items()}
+
+
+def _draw_stack(axes: Axes, run: RunFile, what: str) -> None:
+    origins, shares = _origins(run, what), source_shares(run, what)
+    labels = [f"{spoken(origin)} {100 * shares[origin]:.2g} %" for origin in origins]
+    axes.stackplot(days_of(run), *origins.values(), labels=labels, colors=COLOURS[: len(origins)], alpha=0.85)
+    axes.legend(loc="upper left", fontsize=7, ncols=2, handlelength=1.0, columnspacing=0.8)
+
+
+def _origins(run: RunFile, what: str) -> dict[str, Float[np.ndarray, " n"]]:
+    start = f"{PREFIX}{what}{BY}"
+    return {name[len(start) :]: values for name, values in run.series.items() if name.startswith(start)}
+
+
+def _integral(run: RunFile, values: Float[np.ndarray, " n"]) -> float:
+    return float(np.trapezoid(values, run.series_times_h))

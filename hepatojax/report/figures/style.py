@@ -1,0 +1,128 @@
+"""What all figures share: fonts, colours that colour-blind readers can tell apart, short names with units."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import Any, ParamSpec
+
+import numpy as np
+from jaxtyping import Float
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from hepatojax.io.provenance import DISCLAIMER
+from hepatojax.io.results import RunFile
+
+P = ParamSpec("P")
+HOURS_PER_DAY = 24.0
+FOOT_INCH = 0.15  # below every figure, for the disclaimer
+
+STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.titlesize": 9,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.formatter.useoffset": False,
+    "legend.frameon": False,
+    "lines.linewidth": 1.8,
+    "savefig.dpi": 150,
+}
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito (2008)
+LINES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1, 1, 1)))
+SHORT_NAMES = {
+    "pressure": "pressure",
+    "flow_speed": "blood flow (Darcy)",
+    "oxygen": "pO$_2$",
+    "hgf": "HGF in tissue",
+    "quiescent": "quiescent hepatocytes",
+    "primed": "primed hepatocytes",
+    "injured": "injured hepatocytes",
+    "msc_adherent": "adherent MSC",
+    "functional_mass": "functional mass",
+    "meld": "MELD",
+    "bilirubin_mg_dl": "bilirubin",
+    "albumin_g_l": "albumin",
+    "inr": "INR",
+}
+SIGNALS = {
+    "hgf": "HGF",
+    "tnf": "TNF",
+    "il6": "IL-6",
+    "il10": "IL-10",
+    "tgf_beta": "TGF-β",
+    "vegf": "VEGF",
+    "cxcl12": "CXCL12",
+    "msc": "MSC",
+}
+Runs = Mapping[str, RunFile]
+
+
+class MissingQuantity(ValueError):
+    """A result lacks what a figure shows; one sentence names it."""
+
+
+def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
+    """Draw in the style of the house, leaving matplotlib's own settings as they are."""
+
+    @wraps(draw)
+    def wrapped(*arguments: P.args, **keywords: P.kwargs) -> Figure:
+        with rc_context(STYLE):
+            figure = draw(*arguments, **keywords)
+            figure.text(0.995, 0.002, DISCLAIMER, ha="right", va="bottom", fontsize=6, color="0.5")
+            return figure
+
+    return wrapped
+
+
+def new_figure(width: float, height: float, title: str) -> Figure:
+    """An empty figure [inch] with a title; it belongs to no window and to no global state."""
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.get_layout_engine().set(rect=(0.0, FOOT_INCH / height, 1.0, 1.0 - FOOT_INCH / height))  # type: ignore
+    figure.suptitle(title, fontsize=11, x=0.01, ha="left")
+    return figure
+
+
+def short_name(name: str) -> str:
+    """The name of a stored field or series as a reader says it."""
+    return SHORT_NAMES.get(name, spoken(name))
+
+
+def spoken(name: str) -> str:
+    """The name of a signal, an origin, an arm or a term as a reader says it."""
+    return SIGNALS.get(name, name.replace("_", " ").replace("msc", "MSC"))
+
+
+def with_unit(run: RunFile, name: str) -> str:
+    """Short name and unit; a number without unit stands alone."""
+    unit = run.units[name].replace("um", "µm")
+    return short_name(name) if unit in ("-", "1", "") else f"{short_name(name)} [{unit}]"
+
+
+def require(run: RunFile, names: Sequence[str]) -> None:
+    """Refuse a result without these series.
+
+    Raises:
+        MissingQuantity: names the first that is missing.
+    """
+    for name in names:
+        if name not in run.series:
+            raise MissingQuantity(f"{run.path} has no series {name!r}")
+
+
+def chosen_times(run: RunFile, count: int = 4) -> Float[np.ndarray, " c"]:
+    """At most `count` saved times [h], evenly spread, the first and the last among them."""
+    places = np.linspace(0, len(run.times_h) - 1, min(count, len(run.times_h)))
+    return run.times_h[np.round(places).astype(int)]
+
+
+def days_of(run: RunFile) -> Float[np.ndarray, " n"]:
+    """Times of the series [d]."""
+    return run.series_times_h / HOURS_PER_DAY
+
+
+def day_axis(axes: Axes) -> None:
+    """Label the horizontal axis in days."""
+    axes.set_xlabel("day")
+    axes.margins(x=0.02)

@@ -1,0 +1,219 @@
+"""The scenario: everything a run is told, as plain frozen dataclasses with the unit in each name. No JAX here.
+
+`None` for a physiological quantity means the registry's value for the species.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+ROUTES = ("intravenous", "portal", "arterial", "intrasplenic", "direct")
+GEOMETRIES = ("hexagon", "tiling", "column", "well_mixed", "labels")
+SPECIES = ("human", "rat", "mouse", "pig")
+DISEASE_STARTS = ("healthy", "chronic")
+CELL_SOURCES = ("bone_marrow", "adipose", "umbilical_cord")
+DRIVES = ("flow", "pressure")
+TRANSPORTS = ("limited", "upwind")
+PRECISIONS = ("float32", "float64")
+SIGNALS = ("tnf", "il6", "il10", "tgf_beta", "vegf", "cxcl12", "hgf")
+VOXEL_STATES = (
+    "quiescent",
+    "primed",
+    "injured",
+    "debris",
+    "msc_derived",
+    "identity",
+    "zonation",
+    "macrophage_m1",
+    "macrophage_m2",
+    "macrophage_educated",
+    "stellate",
+    "myofibroblast",
+    "collagen_fresh",
+    "collagen_crosslinked",
+    "vascular_integrity",
+    "capillarisation",
+    "msc_adherent",
+    "msc_engrafted",
+    "msc_label",
+    "plugging",
+)
+SAVED_FIELDS = (*VOXEL_STATES, "oxygen", *SIGNALS, "pressure")
+DEFAULT_SPACING_UM = 20.0
+
+
+@dataclass(frozen=True)
+class PatientSpec:
+    """Who is treated."""
+
+    body_mass_kg: float | None = None
+
+
+@dataclass(frozen=True)
+class LobuleSpec:
+    """The piece of liver that is solved on the grid."""
+
+    geometry: str = "hexagon"
+    radius_um: float | None = None
+    height_um: float | None = None
+    central_vein_radius_um: float | None = None
+    portal_tract_radius_um: float | None = None
+    inlet_septa: bool = False
+    tiling: tuple[int, int] = (1, 1)
+    labels_file: str | None = None
+    permeability_log_sd: float = 0.0
+    permeability_correlation_um: float = 60.0
+    fibrotic_septa: int = 0
+    fibrotic_contrast: float = 100.0
+    fibrotic_thickness_um: float = 30.0
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class GridSpec:
+    """Resolution: either the number of cells [nx, ny, nz] or the target spacing."""
+
+    cells: tuple[int, int, int] | None = None
+    spacing_um: float | None = None
+
+
+@dataclass(frozen=True)
+class DiseaseSpec:
+    """The state at day 0 and the course of the cause.
+
+    start: "healthy", or "chronic" (`chronic_days` at constant `activity`).
+    activity: of the cause (virus, alcohol, autoimmunity), 0 in health, 1 in decompensated cirrhosis.
+    flare: activity added from `flare_start_h` on for `flare_duration_h`.
+    flare_lead_h: time of flare that has passed at day 0 (a patient is treated when the failure shows).
+    resected_fraction: share of the lobules removed at day 0.
+    lesion_fraction: share of hepatocytes necrotic at day 0 where the zone coordinate is at or above `lesion_from_zone`.
+    """
+
+    start: str = "healthy"
+    activity: float = 0.0
+    chronic_days: float = 2400.0
+    flare: float = 0.0
+    flare_start_h: float = 0.0
+    flare_duration_h: float = 336.0
+    flare_lead_h: float = 0.0
+    resected_fraction: float = 0.0
+    lesion_fraction: float = 0.0
+    lesion_from_zone: float = 0.0
+
+
+@dataclass(frozen=True)
+class ProductSpec:
+    """The cell product."""
+
+    source: str = "bone_marrow"
+    viability: float = 1.0
+    potency_hgf: float = 1.0
+    potency_vegf: float = 1.0
+    potency_education: float = 1.0
+    potency_contact: float = 1.0
+    homing: float = 1.0
+    diameter_um: float | None = None
+
+
+@dataclass(frozen=True)
+class InfusionSpec:
+    """One infusion at a constant rate."""
+
+    start_h: float
+    cells_per_kg: float
+    route: str
+    duration_h: float = 0.5
+
+
+@dataclass(frozen=True)
+class ArmSpec:
+    """One arm of the study."""
+
+    name: str
+    infusions: tuple[InfusionSpec, ...] = ()
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """How long, how fine and what is kept.
+
+    drive: "flow" (from the body circuit) or "pressure" (fixed gradient `pressure_drop_pa`).
+    transport: "limited" (van Albada) or "upwind".
+    """
+
+    end_h: float = 672.0
+    steps_per_day: int = 4
+    save_every_h: float = 24.0
+    fields: tuple[str, ...] = ("oxygen", "hgf", "quiescent", "primed", "injured", "debris", "msc_adherent")
+    drive: str = "flow"
+    pressure_drop_pa: float | None = None
+    transport: str = "limited"
+    precision: str = "float32"
+
+
+@dataclass(frozen=True)
+class Scenario:
+    """A study: one patient, one disease, one product, several arms.
+
+    parameters: overrides of the registry, "subject.name" -> value in the registry's unit, range-checked and recorded.
+    direct_only: True switches every amplification by the host off.
+    """
+
+    title: str = "untitled"
+    species: str = "human"
+    patient: PatientSpec = PatientSpec()
+    lobule: LobuleSpec = LobuleSpec()
+    grid: GridSpec = GridSpec()
+    disease: DiseaseSpec = DiseaseSpec()
+    product: ProductSpec = ProductSpec()
+    run: RunSpec = RunSpec()
+    arms: tuple[ArmSpec, ...] = (ArmSpec("standard_care"),)
+    parameters: Mapping[str, float] = field(default_factory=dict)
+    direct_only: bool = False
+
+    def arm(self, name: str) -> ArmSpec:
+        """The arm of that name.
+
+        Raises:
+            KeyError: with the names that exist.
+        """
+        for arm in self.arms:
+            if arm.name == name:
+                return arm
+        raise KeyError(f"no arm {name!r}; the scenario has {', '.join(a.name for a in self.arms)}")
+
+
+def domain_extent_um(
+    lobule: LobuleSpec, *, radius_um: float, height_um: float, central_vein_radius_um: float
+) -> tuple[float, float, float]:
+    """Edges (x, y, z) of the box that the grid fills [um]; vertices of hexagons point along y.
+
+    A column runs from the rim of the cylinder of the hexagon's area to the wall of the central vein. A label image has
+    its own extent, which is known once it is read.
+
+    Raises:
+        ValueError: the geometry is a label image.
+    """
+    if lobule.geometry == "labels":
+        raise ValueError("the extent of a label image is known once it is read")
+    rim_um = radius_um * math.sqrt(1.5 * math.sqrt(3.0) / math.pi)
+    if lobule.geometry == "column":
+        return rim_um - central_vein_radius_um, 2.0 * rim_um, height_um
+    if lobule.geometry == "well_mixed":
+        return 2.0 * rim_um, 2.0 * rim_um, height_um
+    across, along = lobule.tiling if lobule.geometry == "tiling" else (1, 1)
+    width = math.sqrt(3.0) * radius_um * (across + (0.5 if along > 1 else 0.0))
+    return width, radius_um * (1.5 * along + 0.5), height_um
+
+
+def grid_cells(grid: GridSpec, geometry: str, extent_um: tuple[float, float, float]) -> tuple[int, int, int]:
+    """Numbers of cells (nx, ny, nz): as given, or the fewest whose spacing is at most the one asked for."""
+    if geometry == "well_mixed":
+        return (1, 1, 1)
+    if grid.cells is not None:
+        return grid.cells
+    spacing = grid.spacing_um or DEFAULT_SPACING_UM
+    nx, ny, nz = (max(1, math.ceil(edge / spacing - 1e-9)) for edge in extent_um)
+    return (nx, 1, 1) if geometry == "column" else (nx, ny, nz)

@@ -1,0 +1,238 @@
+"""Integrate a treated liver in time: one pure, differentiable scan, and the same macro-step in chunks for long runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Float, Int
+
+from hepatojax.macro_step import StepReport, advance, advance_jitted
+from hepatojax.mechanism import Fields, pytree
+from hepatojax.model import LiverModel
+from hepatojax.state import LiverState
+from hepatojax.status import SimulationError, Status
+from hepatojax.therapy.schedule import DoseSchedule
+
+ADJOINTS = ("none", "saved")
+
+
+@dataclass(frozen=True)
+class SaveAt:
+    """Which fields to keep, and how often; endpoints are kept at every macro-step anyway."""
+
+    every_h: float
+    fields: tuple[str, ...] = ()
+
+
+@pytree
+class Ledger:
+    """What entered, left and stayed of each conserved quantity, each term integrated on its own.
+
+    terms: quantity -> term -> integral over the run. gained: quantity -> sum of what entered.
+    error: quantity -> sum over macro-steps of |entered - left - stored|, in the unit of the quantity.
+    """
+
+    terms: dict[str, dict[str, Float[Array, ""]]]
+    gained: dict[str, Float[Array, ""]]
+    error: dict[str, Float[Array, ""]]
+
+    def relative(self) -> dict[str, Float[Array, ""]]:
+        """Error of each balance over what entered [-]; 0 where nothing entered and nothing is missing."""
+        return {
+            name: jnp.where(
+                self.gained[name] > 0, error / jnp.where(self.gained[name] > 0, self.gained[name], 1.0), error
+            )
+            for name, error in self.error.items()
+        }
+
+
+def _relative(error: Array, gained: Array) -> Array:
+    entered = gained > 0
+    return jnp.where(entered, error / jnp.where(entered, gained, 1.0), error)
+
+
+@pytree
+class Solution:
+    """A simulated course.
+
+    times_h: end of each macro-step [h], (t,). endpoints: named endpoints, each (t,), see `hepatojax.endpoints`.
+    saved_times_h: [h], (s,). saved: field -> (s, nz, ny, nx). state: at the end, a start for another run.
+    ledger: see `Ledger`. statistics: solver -> largest iteration count and residual of the run.
+    status: `Status` code of the first failure, with the macro-step and the voxel where it struck.
+    """
+
+    times_h: Float[Array, " t"]
+    endpoints: Fields
+    saved_times_h: Float[Array, " s"]
+    saved: dict[str, Array]
+    state: LiverState
+    ledger: Ledger
+    statistics: dict[str, Array]
+    status: Int[Array, ""]
+    failed_step: Int[Array, ""]
+    failed_voxel: Int[Array, " 3"]
+
+    def raise_for_status(self) -> None:
+        """Raise if the run failed.
+
+        Raises:
+            SimulationError: what failed, on which day, at which voxel, and what to do.
+        """
+        if int(self.status) != Status.OK:
+            raise SimulationError(Status(int(self.status)), self.message())
+
+    def message(self) -> str:
+        """One sentence on how the run ended."""
+        status = Status(int(self.status))
+        if status == Status.OK:
+            return "ok"
+        index = int(self.failed_step)
+        voxel = tuple(int(i) for i in self.failed_voxel) if status == Status.OXYGEN_NOT_CONVERGED else None
+        return status.describe(time_h=float(self.times_h[index]), voxel=voxel)
+
+
+def simulate(
+    model: LiverModel,
+    state: LiverState,
+    schedule: DoseSchedule,
+    *,
+    end_h: float,
+    start_h: float | None = None,
+    save: SaveAt | None = None,
+    adjoint: str = "saved",
+) -> Solution:
+    """Integrate from the time of `state` to `end_h`; pure, so that it may be jitted, differentiated and mapped.
+
+    Args:
+        model: from `hepatojax.build`. state: where to start. schedule: infusions, all entries differentiable.
+        end_h: end of the run [h], a whole number of macro-steps after the state.
+        start_h: time of `state` [h]; needed only where the state is traced, since it sets the length of the scan.
+        save: fields to keep and their interval, a whole number of macro-steps; nothing by default.
+        adjoint: "saved" keeps the quasi-steady solutions of each macro-step and recomputes the rest in a reverse
+            pass; "none" for a forward run.
+
+    Returns:
+        The solution; its `status` must be looked at, or `raise_for_status` called.
+
+    Raises:
+        ValueError: an interval is not a whole number of macro-steps, or the adjoint is unknown.
+    """
+    if adjoint not in ADJOINTS:
+        raise ValueError(f"adjoint is {adjoint!r}; allowed: {', '.join(ADJOINTS)}")
+    step_h = model.numerics.macro_step_h
+    count = whole_steps("end_h", end_h, step_h) - start_step(state, start_h, step_h)
+    every = whole_steps("save.every_h", save.every_h, step_h) if save else count
+    if count < 1 or count % every:
+        raise ValueError(f"end_h = {end_h} h is not a whole number of save intervals after the start of the run")
+    fields = save.fields if save else ()
+    state, (reports, kept) = advance(model, state, schedule, count, every, fields, adjoint)
+    return solution_of(model, state, reports, kept)
+
+
+def simulate_chunks(
+    model: LiverModel, state: LiverState, schedule: DoseSchedule, *, end_h: float, save: SaveAt
+) -> Iterator[Solution]:
+    """The same course, one save interval after the other: room for progress, durable parts and an early stop.
+
+    Yields:
+        The solution of each interval; it ends early after an interval whose status is not OK.
+
+    Raises:
+        ValueError: as `simulate`.
+    """
+    step_h = model.numerics.macro_step_h
+    every = whole_steps("save.every_h", save.every_h, step_h)
+    total = whole_steps("end_h", end_h, step_h) - start_step(state, None, step_h)
+    if total < 1 or total % every:
+        raise ValueError(f"end_h = {end_h} h is not a whole number of save intervals after the start of the run")
+    for _ in range(total // every):
+        state, (reports, kept) = advance_jitted(model, state, schedule, every, every, save.fields, "none")
+        chunk = solution_of(model, state, reports, kept)
+        yield chunk
+        if int(chunk.status) != Status.OK:
+            return
+
+
+def solution_of(model: LiverModel, state: LiverState, reports: StepReport, kept: dict[str, Array]) -> Solution:
+    """Gather the reports of the macro-steps up to `state` into a solution."""
+    step_h = model.numerics.macro_step_h
+    count = reports.status.shape[0]
+    numbers = state.step - count + 1 + jnp.arange(count)
+    saves = next(iter(kept.values())).shape[0] if kept else 0
+    stride = count // saves if saves else 1
+    failed = reports.status != Status.OK
+    first = jnp.argmax(failed)
+    return Solution(
+        times_h=numbers * step_h,
+        endpoints=reports.endpoints,
+        saved_times_h=numbers[stride - 1 :: stride][:saves] * step_h,
+        saved=kept,
+        state=state,
+        ledger=Ledger(
+            terms=jax.tree.map(lambda a: jnp.sum(a, axis=0), reports.ledger.terms),
+            gained=jax.tree.map(lambda a: jnp.sum(a, axis=0), reports.ledger.gained),
+            error=jax.tree.map(lambda a: jnp.sum(jnp.abs(a), axis=0), reports.ledger.imbalance),
+        ),
+        statistics=jax.tree.map(lambda a: jnp.max(a, axis=0), reports.statistics),
+        status=reports.status[first],
+        failed_step=first,
+        failed_voxel=reports.worst_voxel[first],
+    )
+
+
+def join(parts: list[Solution]) -> Solution:
+    """One solution out of consecutive ones.
+
+    Args:
+        parts: in the order of time, each starting where the one before ended.
+    """
+    last = parts[-1]
+
+    def along(pick: Any) -> Any:
+        return jax.tree.map(lambda *a: jnp.concatenate(a), *[pick(p) for p in parts])
+
+    def added(pick: Any) -> Any:
+        return jax.tree.map(lambda *a: sum(a[1:], a[0]), *[pick(p) for p in parts])
+
+    offset = sum(p.times_h.shape[0] for p in parts[:-1])
+    return Solution(
+        times_h=along(lambda p: p.times_h),
+        endpoints=along(lambda p: p.endpoints),
+        saved_times_h=along(lambda p: p.saved_times_h),
+        saved=along(lambda p: p.saved),
+        state=last.state,
+        ledger=added(lambda p: p.ledger),
+        statistics=jax.tree.map(lambda *a: jnp.max(jnp.stack(a), axis=0), *[p.statistics for p in parts]),
+        status=last.status,
+        failed_step=last.failed_step + offset,
+        failed_voxel=last.failed_voxel,
+    )
+
+
+def whole_steps(name: str, duration_h: float, step_h: float) -> int:
+    """Number of macro-steps in a duration.
+
+    Raises:
+        ValueError: the duration is not a whole, positive number of macro-steps.
+    """
+    count = round(duration_h / step_h)
+    if count < 1 or abs(count * step_h - duration_h) > 1e-9 * step_h * max(count, 1):
+        raise ValueError(f"{name} = {duration_h} h is not a whole number of macro-steps of {step_h} h")
+    return count
+
+
+def start_step(state: LiverState, start_h: float | None, step_h: float) -> int:
+    """Macro-steps already done at the start of a run.
+
+    Raises:
+        ValueError: the step counter is traced and no start time is given.
+    """
+    if start_h is not None:
+        return round(start_h / step_h)
+    if isinstance(state.step, jax.core.Tracer):
+        raise ValueError("the state is traced, so its time is unknown: pass start_h")
+    return int(state.step)

@@ -1,0 +1,66 @@
+"""The state of a liver: what is stepped, and the quasi-steady fields that go with it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from jaxtyping import Array, Float, Int
+
+from hepatojax.mechanism import pytree
+
+
+@pytree
+class Circulation:
+    """Perfusion as the other fields see it.
+
+    pressure: of the lobule's solve, 1 at the portal vessels and 0 in the central vein; the next guess [-].
+    relative: blood flow of the liver over its rest value, Q/Q0 [-].
+    gradient: portal pressure gradient over its rest value [-].
+    resistance: of the domain at rest size [Pa s/um3].
+    """
+
+    pressure: Float[Array, "nz ny nx"]
+    relative: Float[Array, ""]
+    gradient: Float[Array, ""]
+    resistance: Float[Array, ""]
+
+
+@pytree
+class QuasiSteady:
+    """Fields that follow the slow states at once, solved at the middle of the last macro-step.
+
+    oxygen: partial pressure [mmHg], (nz, ny, nx).
+    tissue: signal -> field [nM], (nz, ny, nx).
+    excess: signal -> both phases over the inlet, the guess of the next solve [nM], (2, nz, ny, nx).
+    inlet: signal -> plasma level of the body [nM].
+    arrival: where cells from the blood adhere, volume mean 1 [-], (nz, ny, nx).
+    circulation: see `Circulation`.
+    """
+
+    oxygen: Float[Array, "nz ny nx"]
+    tissue: dict[str, Float[Array, "nz ny nx"]]
+    excess: dict[str, Float[Array, "2 nz ny nx"]]
+    inlet: dict[str, Float[Array, ""]]
+    arrival: Float[Array, "nz ny nx"]
+    circulation: Circulation
+
+
+@pytree
+class LiverState:
+    """Everything that a macro-step needs to go on, and all that a checkpoint must hold.
+
+    voxel: slow states on the grid, each (nz, ny, nx), in the precision of the run.
+    body: slow states and cell pools of the body, float64 scalars.
+    quasi_steady: the last solved fields; they start the solvers and the predictor of the next step.
+    step: number of macro-steps done; the time is step x macro_step_h.
+    """
+
+    voxel: dict[str, Float[Array, "nz ny nx"]]
+    body: dict[str, Float[Array, ""]]
+    quasi_steady: QuasiSteady
+    step: Int[Array, ""]
+
+    def replace(self, **changes: Any) -> LiverState:
+        """The same state with some parts exchanged."""
+        parts = {"voxel": self.voxel, "body": self.body, "quasi_steady": self.quasi_steady, "step": self.step}
+        return LiverState(**{**parts, **changes})

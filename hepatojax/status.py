@@ -1,0 +1,144 @@
+"""What a run may end with: the status of a computation, what it means, what to do about it, and the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from types import MappingProxyType
+
+
+class ExitCode(IntEnum):
+    """Exit codes of the command line."""
+
+    DONE = 0
+    MEMBERS_FAILED = 1
+    REJECTED_INPUT = 2
+    FOLDER_LOCKED = 3
+    NOT_CONVERGED = 4
+    NO_MEMORY_OR_DEVICE = 5
+    WRITE_ERROR = 74
+    STOPPED = 75
+
+
+class Status(IntEnum):
+    """Outcome of a computation, small enough to travel in the carry of a compiled loop; 0 is success."""
+
+    OK = 0
+    PRESSURE_NOT_CONVERGED = 1
+    OXYGEN_NOT_CONVERGED = 2
+    SIGNALS_NOT_CONVERGED = 3
+    NOT_FINITE = 4
+    NEGATIVE_STATE = 5
+    DEAD_LIVER = 6
+    STOPPED = 7
+    REST_NOT_CONVERGED = 8
+
+    @property
+    def statement(self) -> str:
+        """What happened, as the beginning of a sentence."""
+        return _STATEMENT[self]
+
+    @property
+    def advice(self) -> str:
+        """What the user may change; empty for success."""
+        return _ADVICE[self]
+
+    @property
+    def exit_code(self) -> ExitCode:
+        """The command line's exit code. A dead liver is a result, so its run is done."""
+        if self in (Status.OK, Status.DEAD_LIVER):
+            return ExitCode.DONE
+        return ExitCode.STOPPED if self is Status.STOPPED else ExitCode.NOT_CONVERGED
+
+    def describe(
+        self,
+        *,
+        time_h: float | None = None,
+        residual: float | None = None,
+        relative_to: str = "the inflow",
+        iterations: int | None = None,
+        field: str | None = None,
+        voxel: Sequence[int] | None = None,
+    ) -> str:
+        """One sentence: what, when, how badly, where, and what to try.
+
+        Args:
+            time_h: time of the run [h].
+            residual: of the solve, as a share of `relative_to` [-].
+            relative_to: what the residual is measured against.
+            iterations: steps that the solver took.
+            field: name of the field at fault.
+            voxel: worst voxel (z, y, x).
+        """
+        when = "" if time_h is None else f" at day {time_h / 24.0:.6g}"
+        details = [f"field {field}"] if field else []
+        if residual is not None:
+            after = "" if iterations is None else f" after {iterations} {_ITERATIONS.get(self, 'iterations')}"
+            details.append(f"residual {residual:.2g} of {relative_to}{after}")
+        if voxel is not None:
+            details.append(f"worst at voxel ({', '.join(str(int(i)) for i in voxel)})")
+        where = f": {', '.join(details)}" if details else ""
+        return f"{self.statement}{when}{where}" + (f"; {self.advice}" if self.advice else "")
+
+
+_STATEMENT: Mapping[Status, str] = MappingProxyType(
+    {
+        Status.OK: "the run is complete",
+        Status.PRESSURE_NOT_CONVERGED: "pressure did not converge",
+        Status.OXYGEN_NOT_CONVERGED: "oxygen did not converge",
+        Status.SIGNALS_NOT_CONVERGED: "signals did not converge",
+        Status.NOT_FINITE: "a value is not finite",
+        Status.NEGATIVE_STATE: "a state became negative",
+        Status.DEAD_LIVER: "no functioning liver is left",
+        Status.STOPPED: "the run was stopped on request",
+        Status.REST_NOT_CONVERGED: "the resting lobule was not found",
+    }
+)
+
+_ADVICE: Mapping[Status, str] = MappingProxyType(
+    {
+        Status.OK: "",
+        Status.PRESSURE_NOT_CONVERGED: "try a lower lobule.fibrotic_contrast or a finer grid across the septa",
+        Status.OXYGEN_NOT_CONVERGED: 'try a finer grid near the septa or transport = "upwind"',
+        Status.SIGNALS_NOT_CONVERGED: 'try more run.steps_per_day or transport = "upwind"',
+        Status.NOT_FINITE: "what was saved before stays usable; try more run.steps_per_day or precision float64",
+        Status.NEGATIVE_STATE: "this is a defect of the solver: please report it with the scenario",
+        Status.DEAD_LIVER: "what was saved before stays usable; endpoints after this time have no meaning",
+        Status.STOPPED: "what was saved before stays usable",
+        Status.REST_NOT_CONVERGED: "undo overrides in [parameters] that move a healthy lobule far from rest",
+    }
+)
+
+_ITERATIONS: Mapping[Status, str] = MappingProxyType(
+    {
+        Status.PRESSURE_NOT_CONVERGED: "conjugate-gradient iterations",
+        Status.OXYGEN_NOT_CONVERGED: "Newton steps",
+        Status.SIGNALS_NOT_CONVERGED: "sweeps",
+        Status.REST_NOT_CONVERGED: "Newton steps",
+    }
+)
+
+
+class HepatojaxError(Exception):
+    """An error that a user can act on: one sentence, and the exit code that the command line returns."""
+
+    exit_code = ExitCode.REJECTED_INPUT
+
+
+class SimulationError(HepatojaxError):
+    """A computation ended with a status other than `Status.OK`."""
+
+    def __init__(self, status: Status, message: str):
+        super().__init__(message)
+        self.status = status
+        self.exit_code = status.exit_code
+
+
+class OutputError(HepatojaxError):
+    """Results cannot be written where they were asked for."""
+
+
+class DeviceError(HepatojaxError):
+    """The device that was asked for is not there, or has not enough memory."""
+
+    exit_code = ExitCode.NO_MEMORY_OR_DEVICE

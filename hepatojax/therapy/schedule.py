@@ -1,0 +1,93 @@
+"""Infusions in continuous time: when, how long, how many cells, by which routes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jaxtyping import Array, Float
+
+from hepatojax.mechanism import pytree
+from hepatojax.scenario import ROUTES, InfusionSpec
+
+
+@pytree
+class DoseSchedule:
+    """Infusions at constant rate; every entry is differentiable, a row without cells does nothing.
+
+    start_h: start of each infusion [h]. duration_h: its length [h], > 0. cells_per_kg: cells, dead ones included
+    [cells/kg]. route_mix: share of each route of `hepatojax.scenario.ROUTES` [-], rows sum to 1.
+    """
+
+    start_h: Float[Array, " d"]
+    duration_h: Float[Array, " d"]
+    cells_per_kg: Float[Array, " d"]
+    route_mix: Float[Array, "d 5"]
+
+
+@pytree
+class Windows:
+    """The part of each infusion that falls into one interval of time.
+
+    rate: [cells/kg/h]. begin_h, end_h: since the start of the interval [h]; equal where nothing falls into it.
+    """
+
+    rate: Float[Array, " d"]
+    begin_h: Float[Array, " d"]
+    end_h: Float[Array, " d"]
+
+    @property
+    def cells_per_kg(self) -> Float[Array, " d"]:
+        """Cells infused in the interval [cells/kg]."""
+        return self.rate * (self.end_h - self.begin_h)
+
+
+def schedule_of(infusions: Sequence[InfusionSpec], length: int | None = None) -> DoseSchedule:
+    """The schedule of an arm, padded with rows without cells so that all arms share one compilation.
+
+    Args:
+        infusions: of the arm. length: number of rows; that of the infusions by default, at least 1.
+
+    Raises:
+        ValueError: more infusions than rows, an unknown route, or a duration that is not positive.
+    """
+    rows = max(len(infusions), 1) if length is None else length
+    if len(infusions) > rows:
+        raise ValueError(f"{len(infusions)} infusions do not fit a schedule of {rows} rows")
+    for infusion in infusions:
+        if infusion.route not in ROUTES:
+            raise ValueError(f"route {infusion.route!r} is not one of {', '.join(ROUTES)}")
+        if not infusion.duration_h > 0:
+            raise ValueError(f"duration_h is {infusion.duration_h}; it must be positive")
+    idle = [InfusionSpec(start_h=0.0, cells_per_kg=0.0, route=ROUTES[0])] * (rows - len(infusions))
+    every = [*infusions, *idle]
+    return DoseSchedule(
+        start_h=jnp.asarray([float(i.start_h) for i in every]),
+        duration_h=jnp.asarray([float(i.duration_h) for i in every]),
+        cells_per_kg=jnp.asarray([float(i.cells_per_kg) for i in every]),
+        route_mix=jnp.asarray([[float(i.route == route) for route in ROUTES] for i in every]),
+    )
+
+
+def windows(schedule: DoseSchedule, start_h: Float[Array, ""] | float, length_h: Float[Array, ""] | float) -> Windows:
+    """The part of each infusion that falls into an interval.
+
+        begin = min(max(s - t, 0), h),   end = min(max(s + T - t, 0), h)
+
+    What one interval loses when an infusion moves over its edge, the next one gains, in value and derivative.
+
+    Args:
+        schedule: infusions. start_h: start t of the interval [h]. length_h: its length h [h].
+
+    Returns:
+        The windows, relative to the start of the interval.
+    """
+
+    def within(time: Array) -> Array:
+        return jnp.minimum(jnp.maximum(time - start_h, 0.0), length_h)
+
+    return Windows(
+        rate=schedule.cells_per_kg / schedule.duration_h,
+        begin_h=within(schedule.start_h),
+        end_h=within(schedule.start_h + schedule.duration_h),
+    )

@@ -1,0 +1,42 @@
+"""The blood flow through a lobule: the record that perfusion writes and every carried species reads."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax.typing import DTypeLike
+from jaxtyping import Array, Float
+
+from hepatojax.mechanism import pytree
+from hepatojax.numerics.operators import Faces, divergence
+
+
+@pytree
+class Flow:
+    """Volumetric flow on the grid; the same numbers serve every species, so that mass closes to round-off.
+
+    flux: per axis (z, y, x), flow through the upper face of each cell [um3/s], each (nz, ny, nx).
+    inflow: flow from the inlet vessels into each cell [um3/s], >= 0.
+    outflow: flow from each cell into the central vein [um3/s], >= 0.
+    """
+
+    flux: Faces
+    inflow: Float[Array, "nz ny nx"]
+    outflow: Float[Array, "nz ny nx"]
+
+    def times(self, factor: Array | float) -> Flow:
+        """The flow of a carrier that is a fixed share of the blood, or the same flow at another rate."""
+        return Flow(tuple(f * factor for f in self.flux), self.inflow * factor, self.outflow * factor)
+
+    def astype(self, dtype: DTypeLike) -> Flow:
+        """The flow in the dtype of the fields that it carries."""
+        return Flow(tuple(f.astype(dtype) for f in self.flux), self.inflow.astype(dtype), self.outflow.astype(dtype))
+
+    @property
+    def total(self) -> Float[Array, ""]:
+        """Flow through the lobule [um3/s]."""
+        return jnp.sum(self.inflow)
+
+    @property
+    def imbalance(self) -> Float[Array, "nz ny nx"]:
+        """Divergence minus sources in each cell [um3/s]; the residual of the pressure solve."""
+        return divergence(self.flux) + self.outflow - self.inflow

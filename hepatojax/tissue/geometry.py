@@ -1,0 +1,107 @@
+"""The lobule as the solvers see it: a cut-cell grid, its vessels as wells, and static maps of the tissue."""
+
+from __future__ import annotations
+
+import numpy as np
+from jaxtyping import Array, Float, Shaped, UInt8
+
+from hepatojax.mechanism import pytree, static
+from hepatojax.numerics.grid import Grid
+
+OUTSIDE, PARENCHYMA, PORTAL_TRACT, CENTRAL_VEIN, SEPTUM = range(5)  # values of the label map
+
+
+@pytree
+class Lobule:
+    """A block of liver tissue on a grid; all maps are (nz, ny, nx), float64, at the rest size of the lobule.
+
+    grid: volumes and face conductances.
+    inlet, outlet: well factors of the portal vessels and of the central vein [um]; times mobility K/mu they are the
+        conductance between the vessel and the cell, see `hepatojax.tissue.wells`.
+    portal_volume, septum_volume, central_volume: volume of each cell inside the vessel discs and septal slabs [um3].
+    zone: porto-central coordinate, 0 at the portal vessels, 1 at the central vein, smooth between.
+    labels: 0 outside, 1 parenchyma, 2 portal tract, 3 central vein, 4 inlet septum.
+    permeability: relative to the healthy mean [-].
+    portal_xy_um, central_xy_um: axes of the vessels (v, 2) [um], empty where the geometry has none.
+    lobules: how many lobules the domain holds.
+    portal_radius_um, central_radius_um: radii of the vessels.
+    """
+
+    grid: Grid
+    inlet: Float[Array | np.ndarray, "nz ny nx"]
+    outlet: Float[Array | np.ndarray, "nz ny nx"]
+    portal_volume: Float[Array | np.ndarray, "nz ny nx"]
+    septum_volume: Float[Array | np.ndarray, "nz ny nx"]
+    central_volume: Float[Array | np.ndarray, "nz ny nx"]
+    zone: Float[Array | np.ndarray, "nz ny nx"]
+    labels: UInt8[Array | np.ndarray, "nz ny nx"]
+    permeability: Float[Array | np.ndarray, "nz ny nx"]
+    portal_xy_um: Float[Array | np.ndarray, "v 2"]
+    central_xy_um: Float[Array | np.ndarray, "w 2"]
+    lobules: float = static()
+    portal_radius_um: float = static()
+    central_radius_um: float = static()
+
+    def scaled(self, linear_scale: Array | float) -> Lobule:
+        """The same lobule grown by a linear scale s: volumes times s^3, conductances times s; maps stay at rest."""
+        cube = linear_scale**3
+        return self.replace(
+            grid=self.grid.scaled(linear_scale),
+            inlet=self.inlet * linear_scale,
+            outlet=self.outlet * linear_scale,
+            portal_volume=self.portal_volume * cube,
+            septum_volume=self.septum_volume * cube,
+            central_volume=self.central_volume * cube,
+        )
+
+    def replace(self, **changes: object) -> Lobule:
+        """A copy with some fields replaced."""
+        names = self.__dataclass_fields__  # type: ignore[attr-defined]
+        return Lobule(**{name: changes.get(name, getattr(self, name)) for name in names})
+
+
+def cell_centres(cells: int, spacing_um: float) -> Float[np.ndarray, " n"]:
+    """Centres of equal cells of a line centred on zero [um]; exactly antisymmetric."""
+    return (np.arange(cells) - 0.5 * (cells - 1)) * spacing_um
+
+
+def cell_edges(cells: int, spacing_um: float) -> Float[np.ndarray, " m"]:
+    """Edges of equal cells of a line centred on zero [um]; exactly antisymmetric."""
+    return (np.arange(cells + 1) - 0.5 * cells) * spacing_um
+
+
+def porto_central_coordinate(
+    to_portal_um: Float[np.ndarray, "*n"], to_central_um: Float[np.ndarray, "*n"]
+) -> Float[np.ndarray, "*n"]:
+    """Zone xi = d_portal / (d_portal + d_central) from the distances to the vessel walls [um], negative inside them.
+
+    0 at the wall of a portal vessel and inside it, 1 at the wall of the central vein and inside it.
+    """
+    portal, central = np.maximum(to_portal_um, 0.0), np.maximum(to_central_um, 0.0)
+    return portal / np.maximum(portal + central, np.finfo(float).tiny)
+
+
+def extruded(plane: Shaped[np.ndarray, "ny nx"], layers: int) -> Shaped[np.ndarray, "nz ny nx"]:
+    """A plane repeated along z."""
+    return np.repeat(plane[None], layers, axis=0)
+
+
+def prism_grid(
+    spacing_um: tuple[float, float, float],
+    layers: int,
+    area: Float[np.ndarray, "ny nx"],
+    open_y: Float[np.ndarray, "ny nx"],
+    open_x: Float[np.ndarray, "ny nx"],
+) -> Grid:
+    """Grid of a plane figure extruded along z.
+
+    Args:
+        spacing_um: (hz, hy, hx) [um]. layers: number of cells along z.
+        area: area of the figure in each cell [um2].
+        open_y, open_x: open length of the upper face of each cell along y and x [um]; last row or column zero.
+    """
+    hz, hy, hx = spacing_um
+    up = extruded(area / hz, layers)
+    up[-1] = 0.0
+    faces = (up, extruded(open_y * hz / hy, layers), extruded(open_x * hz / hx, layers))
+    return Grid(spacing_um, extruded(area * hz, layers), faces)

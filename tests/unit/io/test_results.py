@@ -1,0 +1,225 @@
+"""The run file: what is written is read, whether in one go, while running, or merged."""
+
+import os
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from hepatojax.io import results
+from hepatojax.io.results import ResultFileError, RunWriter, describe_run, open_run, write_run
+from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
+
+SHAPE = (4, 5, 7)
+QUANTITIES = {
+    "oxygen": Quantity("mmHg", "partial pressure"),
+    "hgf": Quantity("nM"),
+    "zone": Quantity("-", "porto-central coordinate"),
+    "inside": Quantity("-"),
+    "meld": Quantity("-"),
+}
+ZONE = np.linspace(0, 1, 140, dtype=np.float32).reshape(SHAPE)
+HEADER = RunHeader(
+    "a run", (3.0, 2.0, 1.0), SHAPE, QUANTITIES, {"zone": ZONE, "inside": ZONE > 0.5}, {"seed": 3, "note": "x" * 70000}
+)
+TIMES_H = (0.0, 24.0, 60.0)
+
+
+def fields_at(time_h: float) -> dict[str, np.ndarray]:
+    noise = np.random.default_rng(int(time_h)).standard_normal(SHAPE)
+    return {"oxygen": noise.astype(np.float32), "hgf": noise}
+
+
+def series_at(time_h: float) -> Series:
+    return Series(np.array([time_h, time_h + 6]), {"meld": np.array([time_h, 2 * time_h])})
+
+
+def written(folder) -> RunWriter:
+    writer = RunWriter(folder, HEADER)
+    for time_h in TIMES_H:
+        writer.append(time_h, fields_at(time_h), series_at(time_h))
+    return writer
+
+
+def assert_holds_the_run(folder) -> None:
+    with open_run(folder) as run:
+        assert (run.title, run.spacing_um, run.shape) == ("a run", (3.0, 2.0, 1.0), SHAPE)
+        assert tuple(run.times_h) == TIMES_H
+        for step, time_h in enumerate(TIMES_H):
+            for name, values in fields_at(time_h).items():
+                assert run.fields[name].dtype == values.dtype
+                assert np.array_equal(run.fields[name][step], values)
+                assert np.array_equal(run.field_at(name, time_h + 1.0), values)
+        assert np.array_equal(run.static["zone"], ZONE)
+        assert np.array_equal(run.static["inside"], (ZONE > 0.5).astype(np.uint8))
+        assert np.array_equal(run.series_times_h, np.concatenate([series_at(t).times_h for t in TIMES_H]))
+        assert np.array_equal(run.series["meld"], np.concatenate([series_at(t).values["meld"] for t in TIMES_H]))
+        assert {name: run.units[name] for name in QUANTITIES} == {name: q.unit for name, q in QUANTITIES.items()}
+        assert run.provenance == {"seed": "3", "note": "x" * 70000}
+
+
+def test_the_index_of_a_running_run_holds_all_that_was_appended(tmp_path):
+    written(tmp_path)
+    assert_holds_the_run(tmp_path)
+    with open_run(tmp_path) as run:
+        assert not run.merged
+
+
+def test_the_merged_file_holds_all_and_stands_alone(tmp_path):
+    written(tmp_path).finish()
+    assert [path.name for path in tmp_path.iterdir()] == ["run.vtkhdf"]
+    assert_holds_the_run(tmp_path)
+    with open_run(tmp_path) as run:
+        assert run.merged
+
+
+def test_written_in_one_go_equals_merged_to_the_last_value(tmp_path):
+    fields = {name: np.stack([fields_at(time_h)[name] for time_h in TIMES_H]) for name in ("oxygen", "hgf")}
+    series = Series(
+        np.concatenate([series_at(t).times_h for t in TIMES_H]),
+        {"meld": np.concatenate([series_at(t).values["meld"] for t in TIMES_H])},
+    )
+    write_run(tmp_path / "run.vtkhdf", HEADER, TIMES_H, fields, series)
+    assert_holds_the_run(tmp_path)
+
+
+def test_what_is_known_at_the_end_joins_the_provenance(tmp_path):
+    written(tmp_path).finish({"ledger": {"oxygen": 1e-12}})
+    with open_run(tmp_path) as run:
+        assert run.provenance["ledger"] == '{"oxygen": 1e-12}'
+        assert run.provenance["seed"] == "3"
+
+
+def test_a_run_too_large_to_merge_stays_an_index(tmp_path, monkeypatch):
+    monkeypatch.setattr(results, "MERGE_LIMIT_BYTES", 10)
+    written(tmp_path).finish()
+    assert_holds_the_run(tmp_path)
+
+
+def test_the_layout_is_the_one_that_vtk_and_netcdf_ask_for(tmp_path):
+    with h5py.File(written(tmp_path).finish()) as file:
+        view = file["VTKHDF"]
+        kind = view.attrs.get_id("Type").get_type()
+        assert kind.get_cset() == h5py.h5t.CSET_ASCII and not kind.is_variable_str()
+        assert list(view.attrs["WholeExtent"]) == [0, 7, 0, 5, 0, 4]
+        assert list(view.attrs["Spacing"]) == [1.0, 2.0, 3.0]
+        assert view.attrs["Direction"].shape == (9,)
+        for name in ("oxygen", "hgf", "zone", "inside"):
+            assert view["CellData"].get(name, getlink=True).__class__ is h5py.HardLink
+            assert view["CellData"][name] == file[name]
+            field = file[name]
+            assert (field.compression, field.compression_opts, field.shuffle, field.fletcher32) == (
+                "gzip",
+                1,
+                True,
+                True,
+            )
+        assert view["Steps/Values"] != file["time"]
+        assert np.array_equal(view["Steps/Values"], file["time"])
+        assert file["zone"].shape == (1, *SHAPE)
+        assert list(view["Steps/CellDataOffsets/oxygen"]) == [0, 1, 2]
+        assert list(view["Steps/CellDataOffsets/zone"]) == [0, 0, 0]
+        assert [file["oxygen"].dims[axis].keys() for axis in range(4)] == [["time"], ["z"], ["y"], ["x"]]
+        assert list(file["x"]) == [0.5, 1.5, 2.5, 3.5, 4.5, 5.5, 6.5]
+        without = []
+        file.visititems(lambda name, item: without.append(name) if _lacks_unit(item) else None)
+        assert without == []
+
+
+def _lacks_unit(item) -> bool:
+    return isinstance(item, h5py.Dataset) and "units" not in item.attrs
+
+
+def test_any_flipped_bit_in_the_data_is_noticed(tmp_path):
+    path = written(tmp_path).finish()
+    with h5py.File(path) as file:
+        chunk = file["hgf"].id.get_chunk_info(1)
+    data = bytearray(path.read_bytes())
+    data[chunk.byte_offset + chunk.size // 2] ^= 4
+    path.write_bytes(data)
+    with open_run(path) as run, pytest.raises(OSError):
+        run.fields["hgf"][1]
+
+
+def test_a_damaged_part_is_not_merged(tmp_path):
+    writer = written(tmp_path)
+    part = sorted((tmp_path / "parts").iterdir())[1]
+    part.write_bytes(part.read_bytes()[:-1] + b"!")
+    with pytest.raises(ResultFileError, match=part.name):
+        writer.finish()
+
+
+def test_a_missing_part_is_an_error_and_not_a_field_of_nan(tmp_path):
+    written(tmp_path)
+    sorted((tmp_path / "parts").iterdir())[1].unlink()
+    with pytest.raises(ResultFileError, match="missing"):
+        open_run(tmp_path)
+
+
+def test_a_new_run_replaces_an_old_one(tmp_path):
+    written(tmp_path)
+    RunWriter(tmp_path, HEADER)
+    assert not (tmp_path / "run.vtkhdf").exists()
+    written(tmp_path).finish()
+    assert_holds_the_run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("fields", "series", "message"),
+    [
+        ({"oxygen": np.zeros((7, 5, 4)), "hgf": np.zeros(SHAPE)}, series_at(1.0), r"shape \(7, 5, 4\)"),
+        ({"pressure": np.zeros(SHAPE)}, series_at(1.0), "no unit"),
+        ({"time": np.zeros(SHAPE)}, series_at(1.0), "reserved"),
+        ({"oxygen": np.zeros(SHAPE)}, Series(np.zeros(1), {"inr": np.zeros(1)}), "no unit"),
+    ],
+)
+def test_what_cannot_be_stored_is_refused_with_its_name(tmp_path, fields, series, message):
+    with pytest.raises(ValueError, match=message):
+        RunWriter(tmp_path, HEADER).append(0.0, fields, series)
+
+
+def test_fields_and_series_may_not_change_during_a_run(tmp_path):
+    writer = written(tmp_path)
+    with pytest.raises(ValueError, match="first saved time"):
+        writer.append(90.0, {"oxygen": np.zeros(SHAPE)}, series_at(90.0))
+    with pytest.raises(ValueError, match="meld"):
+        writer.append(90.0, fields_at(90.0), Series(np.zeros(1), {}))
+
+
+def test_description_names_grid_units_and_provenance(tmp_path):
+    text = describe_run(written(tmp_path).finish())
+    assert "7 x 5 x 4 cells of 1 x 2 x 3 um" in text
+    assert "mmHg       partial pressure" in text
+    assert "meld                              120 -" in text
+
+
+def test_an_index_that_points_elsewhere_is_refused(tmp_path):
+    path = written(tmp_path).finish()
+    with h5py.File(path, "r+") as file:
+        layout = h5py.VirtualLayout((3, *SHAPE), "f4")
+        layout[:] = h5py.VirtualSource("/etc/other.h5", "oxygen", (3, *SHAPE))
+        del file["oxygen"]
+        file.create_virtual_dataset("oxygen", layout).dims[0].attach_scale(file["time"])
+    with pytest.raises(ResultFileError, match="points to /etc/other"):
+        open_run(path)
+
+
+def test_what_is_no_result_is_refused_in_one_sentence(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file["a"] = 1
+    (tmp_path / "text.h5").write_text("[grid]\n")
+    for name, message in (
+        ("other.h5", "not a HepatoJAX"),
+        ("text.h5", "not a readable"),
+        ("absent.h5", "no such file"),
+    ):
+        with pytest.raises(ResultFileError, match=message):
+            open_run(tmp_path / name)
+
+
+def test_reading_and_writing_results_needs_no_jax():
+    modules = ("results", "readers", "run_folder")
+    code = "".join(f"import hepatojax.io.{name};" for name in modules) + "import sys; sys.exit('jax' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=os.getcwd(), check=False).returncode == 0

@@ -1,0 +1,203 @@
+"""The positive stepper: order, positivity, conservation, dilution, arrivals, derivatives."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
+
+from hepatojax.mechanism import Rates, Transfer
+from hepatojax.numerics.positive_step import (
+    Arrival,
+    connected_groups,
+    decay_deficit,
+    decay_mean,
+    predict_middle,
+    step_states,
+)
+
+
+def chain(y):
+    """A nonlinear cycle a -> b -> c -> a with division b -> 2a, death of c, and a partnerless d fed by c."""
+    return Rates(
+        production={"a": 0.02 + 0.0 * y["a"], "d": 0.3 * y["c"]},
+        loss={"c": 0.1 + 0.2 * y["a"], "d": 0.5 + y["a"]},
+        transfers=(
+            Transfer("a", "b", 0.8 * y["c"] / (0.2 + y["c"])),
+            Transfer("b", "a", 0.3 / (1.0 + y["a"]), 2.0),
+            Transfer("b", "c", 0.4 * y["d"]),
+            Transfer("c", "a", 0.1 + 0.0 * y["c"]),
+        ),
+    )
+
+
+def start(dtype=jnp.float64):
+    return {n: jnp.full((2,), v, dtype) for n, v in {"a": 1.0, "b": 0.3, "c": 0.2, "d": 0.7}.items()}
+
+
+def integrate(states, rates, end, steps, **kw):
+    return jax.lax.fori_loop(0, steps, lambda _, y: step_states(y, rates, end / steps, **kw)[0], states)
+
+
+def reference(end):
+    def right(_, v):
+        a, b, c, d = v
+        ab, ba, bc, ca = 0.8 * c / (0.2 + c) * a, 0.3 / (1 + a) * b, 0.4 * d * b, 0.1 * c
+        return [0.02 - ab + 2 * ba + ca, ab - ba - bc, bc - ca - (0.1 + 0.2 * a) * c, 0.3 * c - (0.5 + a) * d]
+
+    return solve_ivp(right, (0, end), [1.0, 0.3, 0.2, 0.7], rtol=1e-12, atol=1e-14, method="DOP853").y[:, -1]
+
+
+def test_second_order():
+    exact = reference(4.0)
+    errors = []
+    for steps in (16, 32, 64, 128):
+        y = integrate(start(), chain, 4.0, steps)
+        errors.append(max(abs(float(y[n][0]) - e) for n, e in zip("abcd", exact, strict=True)))
+    slope = -np.polyfit(np.log([16, 32, 64, 128]), np.log(errors), 1)[0]
+    assert slope >= 1.9, (slope, errors)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.floats(1e-3, 1e4), st.lists(st.sampled_from([0.0, 1e-30, 1e-6, 1.0, 50.0]), min_size=4, max_size=4))
+def test_positive_at_any_step(step, values):
+    y = {n: jnp.full((1,), v) for n, v in zip("abcd", values, strict=True)}
+    new, _ = _jitted(y, step)
+    assert all(np.isfinite(v) and v >= 0.0 for v in map(float, (w[0] for w in new.values())))
+
+
+_jitted = jax.jit(lambda y, h: step_states(y, chain, h, tracked=("a", "b", "c", "d")))
+
+
+def test_transfers_conserve_to_round_off():
+    def closed(y):
+        k = y["a"] + 0.3
+        return Rates(transfers=(Transfer("a", "b", 3.0 * k), Transfer("b", "c", 2.0 * k), Transfer("c", "a", k)))
+
+    y = {n: jnp.asarray([v, 10 * v]) for n, v in {"a": 1.0, "b": 0.0, "c": 1e-9}.items()}
+    total = sum(y.values())
+    for step in (1e-2, 1.0, 1e3):
+        new = integrate(y, closed, step * 20, 20)
+        np.testing.assert_allclose(sum(new.values()), total, rtol=1e-14)
+
+
+def test_budget_closes_and_states_its_terms():
+    y = start()
+    sources = {
+        "d": Arrival(jnp.full((2,), 0.4), jnp.full((2,), 0.1)),
+        "c": Arrival(jnp.full((2,), 0.2), jnp.full((2,), 0.02)),
+    }
+    ratio = 1.07
+    new, budgets = step_states(
+        y, chain, 0.5, diluted=tuple("abcd"), volume_ratio_end=ratio, sources=sources, tracked=("a", "b", "c", "d")
+    )
+    for n, b in budgets.items():
+        np.testing.assert_allclose(
+            new[n] * ratio, y[n] + b.produced + b.received + b.arrived - b.lost - b.left, rtol=3e-15
+        )
+    np.testing.assert_array_equal(budgets["c"].arrived, sources["c"].amount)
+
+
+def test_dilution_conserves_amount():
+    y = {"a": jnp.asarray(2.0), "b": jnp.asarray(1.0)}
+    still = lambda s: Rates(transfers=(Transfer("a", "b", 0.7),))  # noqa: E731
+    new, _ = step_states(y, still, 0.3, diluted=("a", "b"), volume_ratio_end=1.25)
+    np.testing.assert_allclose((new["a"] + new["b"]) * 1.25, 3.0, rtol=1e-15)
+
+
+def test_dilution_is_second_order_with_production():
+    growth, supply, loss = 0.4, 1.3, 0.2  # dy/dt = P - (D + g) y
+    rate = growth + loss
+    exact = 2.0 * np.exp(-rate) + supply / rate * (1 - np.exp(-rate))
+
+    def error(steps):
+        y = {"a": jnp.asarray(2.0)}
+        kw = {"diluted": ("a",), "volume_ratio_end": np.exp(growth / steps)}
+        y = integrate(y, lambda s: Rates({"a": supply}, {"a": loss}), 1.0, steps, **kw)
+        return abs(float(y["a"]) - exact)
+
+    assert np.log2(error(8) / error(16)) > 1.9
+
+
+def test_mixed_dilution_is_refused():
+    y = {"a": jnp.asarray(2.0), "b": jnp.asarray(1.0)}
+    with pytest.raises(ValueError, match="diluted"):
+        step_states(y, lambda s: Rates(transfers=(Transfer("a", "b", 1.0),)), 0.1, diluted=("a",))
+
+
+@pytest.mark.parametrize("joined", [False, True])
+def test_bolus_decays_from_its_true_arrival(joined):
+    k, h, dose = 0.46, 0.25, 3.0
+    transfers = (Transfer("a", "b", 0.0),) if joined else ()
+    rates = lambda s: Rates(loss={"a": k}, transfers=transfers)  # noqa: E731
+    y = {"a": jnp.asarray(0.0), "b": jnp.asarray(0.0)}
+
+    def end(t, dose):
+        new, _ = step_states(y, rates, h, sources={"a": Arrival(dose, dose * t)})
+        return new["a"]
+
+    for t in (0.0, 0.03, 0.2, 0.25):
+        value, (by_time, by_dose) = jax.value_and_grad(end, (0, 1))(jnp.asarray(t), jnp.asarray(dose))
+        exact = dose * np.exp(-k * (h - t))
+        tolerance = 3e-4 if joined else 1e-13  # the joined state decays by MPRK22, not exactly
+        np.testing.assert_allclose(value, exact, rtol=tolerance)
+        np.testing.assert_allclose(by_dose, exact / dose, rtol=tolerance)
+        np.testing.assert_allclose(by_time, k * exact, rtol=1e-2 if joined else 1e-12)
+        at_zero = jax.grad(end, 1)(jnp.asarray(t), jnp.asarray(0.0))
+        np.testing.assert_allclose(at_zero, exact / dose, rtol=2e-3)
+
+
+def test_partner_sees_the_time_mean_of_an_arrival():
+    """db/dt = a: a bolus into a at time t of the step adds amount x (h - t) to b."""
+    y = {"a": jnp.asarray(0.0), "b": jnp.asarray(0.0)}
+    for t in (0.0, 0.3, 1.0):
+        new, _ = step_states(
+            y, lambda s: Rates({"b": s["a"]}), 1.0, sources={"a": Arrival(jnp.asarray(2.0), jnp.asarray(2.0 * t))}
+        )
+        np.testing.assert_allclose(new["b"], 2.0 * (1.0 - t), atol=1e-15)
+
+
+def test_middle_is_first_order():
+    exact = reference(0.005)
+    middle = predict_middle(start(), chain, 0.01)
+    for n, e in zip("abcd", exact, strict=True):
+        np.testing.assert_allclose(middle[n][0], e, rtol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_finite_gradients_at_zero_and_tiny_states(dtype):
+    for value in (0.0, 1e-37, 1e-22, 1e-10):
+        y = {n: jnp.full((2,), value, dtype) for n in "abcd"}
+        source = Arrival(jnp.full((2,), value, dtype), jnp.full((2,), 0.1 * value, dtype))
+
+        def total(y, source):
+            new, _ = step_states(y, chain, 0.25, diluted=tuple("abcd"), volume_ratio_end=1.1, sources={"c": source})
+            return sum(jnp.sum(v) for v in new.values())
+
+        gradients = jax.grad(total, (0, 1))(y, source)
+        assert all(np.all(np.isfinite(g)) and g.dtype == dtype for g in jax.tree.leaves(gradients))
+
+
+def test_float32_stays_float32_beside_float64():
+    y = {"a": jnp.ones((2,), jnp.float32), "b": jnp.asarray(1.0, jnp.float64)}
+    new, _ = step_states(
+        y, lambda s: Rates({"a": 0.1}, {"b": 0.1}), jnp.asarray(0.1), volume_ratio_end=jnp.asarray(1.0)
+    )
+    assert new["a"].dtype == jnp.float32
+    assert new["b"].dtype == jnp.float64
+
+
+def test_groups():
+    transfers = (Transfer("a", "c", 1.0), Transfer("d", "c", 1.0))
+    assert connected_groups(tuple("abcd"), transfers) == (("a", "c", "d"), ("b",))
+
+
+def test_decay_functions_near_zero():
+    z = jnp.asarray([0.0, 1e-12, 1e-5, 1e-4, 1.3e-4, 1e-2, 3.0])
+    exact = np.array(
+        [1 - 0.5 * float(v) + float(v) ** 2 / 6 - float(v) ** 3 / 24 if v < 1e-3 else -np.expm1(-v) / v for v in z]
+    )
+    np.testing.assert_allclose(decay_mean(z), exact, rtol=1e-14)
+    np.testing.assert_allclose(decay_deficit(z)[1:], [0.5e-12, 0.5e-5 - 1e-10 / 6, *(1 - exact[3:])], rtol=1e-11)
