@@ -36,7 +36,7 @@ from hepatojax.tissue.signals import SignalParameters
 
 _SECONDS_PER_MINUTE = 60.0
 _REST_TOLERANCE = 1e-8
-_TOLERANCE = {"float32": 1e-6, "float64": 1e-10}
+_TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 
 def registry_of(scenario: Scenario) -> Parameters:

@@ -148,9 +148,9 @@ def _solve_group(
         grid,
         plasma,
         stacked([fields[f"secretion_{name}"] / SECONDS_PER_HOUR for name in names]),
+        stacked([_uptake(model, name, fields) for name in names]),
         stacked([model.parameters.signals[name] for name in names]),
         stacked([_closure(model, name, fields) for name in names]),
-        stacked([_uptake(model, name, fields) for name in names]),
         stacked([guess.excess[name] for name in names]),
         tolerance=model.numerics.tolerance,
     )

@@ -64,10 +64,9 @@ def _cells_in_liver(r: Reading, field: str) -> Array:
     return r.model.patient.liver_volume_l * r.fields.liver_volume * r.mean(field)
 
 
-def _cells_per_lobule(r: Reading) -> Array:
-    """Expected number of viable MSC in one lobule."""
-    cells = _cells_in_liver(r, "msc_viable") * 1e6
-    return cells / (r.model.domains * r.model.lobule.lobules)
+def _cells_per_lobule(r: Reading, field: str) -> Array:
+    """Expected number of cells in one lobule."""
+    return _cells_in_liver(r, field) * 1e6 / (r.model.domains * r.model.lobule.lobules)
 
 
 def _share_below(r: Reading, threshold: float) -> Array:
@@ -94,12 +93,12 @@ CLINIC = (
     _score("meld_3", "MELD 3.0", meld_3, "bilirubin_mg_dl", "inr", "creatinine_mg_dl", "albumin_g_l"),
     _score("child_pugh", "Child-Pugh points without ascites", child_pugh, "bilirubin_mg_dl", "albumin_g_l", "inr"),
     _score("albi", "albumin-bilirubin score", albi, "bilirubin_mg_dl", "albumin_g_l", smooth=True),
-    _field("bilirubin", "mg/dl", "bilirubin in plasma", "bilirubin_mg_dl"),
-    _field("albumin", "g/l", "albumin in plasma", "albumin_g_l"),
+    _field("bilirubin_mg_dl", "mg/dl", "bilirubin in plasma"),
+    _field("albumin_g_l", "g/l", "albumin in plasma"),
     _field("inr", "-", "international normalised ratio"),
-    _field("creatinine", "mg/dl", "creatinine in plasma", "creatinine_mg_dl"),
-    _field("alt", "U/l", "alanine aminotransferase in plasma", "alt_u_l"),
-    _field("ast", "U/l", "aspartate aminotransferase in plasma", "ast_u_l"),
+    _field("creatinine_mg_dl", "mg/dl", "creatinine in plasma"),
+    _field("alt_u_l", "U/l", "alanine aminotransferase in plasma"),
+    _field("ast_u_l", "U/l", "aspartate aminotransferase in plasma"),
     _field("survival", "-", "probability of being alive"),
     _field("infection_incidence", "-", "cumulative incidence of infection, death competing"),
     _field("hcc_hazard", "-", "integral of the hazard of liver cancer"),
@@ -152,9 +151,12 @@ BLOOD = (
 CELLS = (
     *(_field(f"msc_{organ}", "1e6 cells", f"viable MSC in {organ}") for organ in ORGANS),
     Endpoint("msc_liver", "1e6 cells", "viable MSC in the liver", lambda r: _cells_in_liver(r, "msc_viable")),
-    Endpoint("msc_per_lobule", "cells", "expected viable MSC in one lobule", _cells_per_lobule),
+    Endpoint(
+        "msc_per_lobule", "cells", "expected viable MSC in one lobule", lambda r: _cells_per_lobule(r, "msc_viable")
+    ),
     *(_field(f"label_{organ}", "1e6 cells", f"label of MSC in {organ}") for organ in ORGANS),
     Endpoint("label_liver", "1e6 cells", "label of MSC in the liver", lambda r: _cells_in_liver(r, "msc_label")),
+    Endpoint("label_per_lobule", "cells", "expected labels in one lobule", lambda r: _cells_per_lobule(r, "msc_label")),
 )
 
 
@@ -163,7 +165,7 @@ def _source_of_hgf(population: str) -> Endpoint:
         made = secretion_by_population("hgf", r.fields, r.model.parameters.biology.secretion)
         return r.model.grid.mean(made[population])
 
-    return Endpoint(f"hgf_from_{population}", "nM/h", f"HGF made by {population}, mean over the lobule", value)
+    return Endpoint(f"source_hgf_by_{population}", "nM/h", f"HGF made by {population}, mean over the lobule", value)
 
 
 SOURCES = tuple(_source_of_hgf(population) for population in ("resident", "macrophage_m2", "stellate", "msc"))

@@ -109,7 +109,7 @@ def inflammation_response(tnf: Float[Array, "*shape"], p: InjuryParameters) -> F
         "mean_cause_weight",
         "tnf_toxicity",
         "atp",
-        "mass_load",
+        "load_excess",
         "injured",
     ),
     writes=("injury_rate", "repair_rate", "necrosis_rate", "necrosis"),
@@ -122,7 +122,7 @@ def injury_rates(fields: Fields, p: InjuryParameters) -> dict[str, Array]:
 
     Args:
         fields: cause_weight w, tnf_toxicity T, atp a, injured [-], each (nz, ny, nx); scalars activity ag,
-            effector_t te, mean_cause_weight <w>, mass_load x [-].
+            effector_t te, mean_cause_weight <w>, load_excess x [-].
         p: rates k [1/h], gains g [-].
 
     Returns:
@@ -132,7 +132,7 @@ def injury_rates(fields: Fields, p: InjuryParameters) -> dict[str, Array]:
     """
     toxicity, failure = fields.tnf_toxicity, 1.0 - fields.atp
     cause = fields.activity * (p.direct_rate + p.immune_rate * fields.effector_t)
-    overload = p.overload_rate * hill(fields.mass_load, p.overload_half_saturation, p.overload_exponent)
+    overload = p.overload_rate * hill(fields.load_excess, p.overload_half_saturation, p.overload_exponent)
     injury = cause * fields.cause_weight / fields.mean_cause_weight + overload
     injury = injury + p.killing_rate * toxicity + p.anoxia_rate * failure**2
     necrosis = p.necrosis_rate * (1.0 + p.necrosis_tnf_gain * toxicity + p.necrosis_energy_gain * failure)

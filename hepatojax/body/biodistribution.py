@@ -135,22 +135,29 @@ def first_pass(p: BiodistributionParameters) -> Float[Array, "5 4"]:
 
 
 def kinetics_of(kind: str, homing: Scalar, mean_debris: Float[Array, ""], p: BiodistributionParameters) -> Kinetics:
-    """Rates of viable cells or of label; adhesion in the injured liver takes its excess out of the other organs.
+    """Rates of viable cells or of label; what an injured liver or a homing product adds, other organs lack.
 
-        liver share = share x (1 + H(<d>, K_deb)) x homing
+        s = share x (1 + H(<d>, K_deb)),   liver = f s / (1 + (f - 1) s),   spleen = share x (1 - liver) / (1 - s)
+
+    with f the homing of the product: at f = 1 the liver's share is s, at any f all shares stay in 0..1.
 
     Args:
-        kind: "msc" or "label". homing: of the product [-]. mean_debris: <d> [-]. p: shares [-] and rates [1/h].
+        kind: "msc" or "label". homing: f [-]. mean_debris: <d> [-]. p: shares [-] and rates [1/h].
 
     Returns:
-        The kinetics; what the liver gains, the other organs lose.
+        The kinetics; other organs get the remainder.
 
     Reference: BIOLOGY A8.
     """
-    adhesion = (1.0 + hill(mean_debris, p.adhesion_half_saturation)) * homing
     if kind == "msc":
-        return Kinetics(p.loss_rate, p.lung_release_rate, p.systemic_liver_share * adhesion, p.systemic_spleen_share)
-    return Kinetics(p.label_loss_rate, p.label_lung_release_rate, p.label_liver_share * adhesion, p.label_spleen_share)
+        loss, release = p.loss_rate, p.lung_release_rate
+        share, spleen = p.systemic_liver_share, p.systemic_spleen_share
+    else:
+        loss, release = p.label_loss_rate, p.label_lung_release_rate
+        share, spleen = p.label_liver_share, p.label_spleen_share
+    share = share * (1.0 + hill(mean_debris, p.adhesion_half_saturation))
+    liver = homing * share / (1.0 + (homing - 1.0) * share)
+    return Kinetics(loss, release, liver, spleen * (1.0 - liver) / (1.0 - share))
 
 
 def course(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from jaxtyping import Array
 
-from hepatojax.mechanism import Fields, FieldSpec, Rates, algebraic, pytree, slow
+from hepatojax.mechanism import Fields, FieldSpec, algebraic, pytree
 from hepatojax.numerics.safe_math import hill, positive_part, ramp
 from hepatojax.parameters.registry import Scalar
 
@@ -28,7 +28,6 @@ class GrowthParameters:
     shrink_rate: Scalar
     expansion_rate: Scalar
     steepness: Scalar
-    rate_smoothing: Scalar
     tolerated_load: Scalar
     load_smoothing: Scalar
     load_half_saturation: Scalar
@@ -39,7 +38,7 @@ class GrowthParameters:
 def growth(fields: Fields, p: GrowthParameters) -> dict[str, Array]:
     """Lobules grow fast when they are crowded and shrink slowly when they are empty.
 
-        g = R(<occ> - 1),   R(y) = y (lo + (hi - lo) sigmoid(b y))
+        dL/dt = g L,   g = R(<occ> - 1),   R(y) = y (lo + (hi - lo) sigmoid(b y))
 
     Args:
         fields: mean_occupancy [-].
@@ -51,23 +50,6 @@ def growth(fields: Fields, p: GrowthParameters) -> dict[str, Array]:
     """
     crowding = fields.mean_occupancy - 1.0
     return {"growth_rate": ramp(crowding, p.shrink_rate, p.expansion_rate, p.steepness)}
-
-
-@slow(reads=("liver_volume", "growth_rate"), writes=("liver_volume",))
-def liver_growth(fields: Fields, p: GrowthParameters) -> Rates:
-    """Liver volume, dL/dt = g L, with growth as production and shrinkage as loss: g = P(g) - P(-g).
-
-    Args:
-        fields: liver_volume [-], growth_rate [1/h].
-
-    Returns:
-        Rates of liver_volume.
-
-    Reference: BIOLOGY A2.
-    """
-    rise = positive_part(fields.growth_rate, p.rate_smoothing)
-    fall = positive_part(-fields.growth_rate, p.rate_smoothing)
-    return Rates(production={"liver_volume": rise * fields.liver_volume}, loss={"liver_volume": fall})
 
 
 @algebraic(
@@ -111,4 +93,4 @@ def shortfall(fraction: Array, p: GrowthParameters) -> Array:
     return positive_part((1.0 - fraction) / (fraction + _DEAD) - p.tolerated_load, p.load_smoothing)
 
 
-MECHANISMS = (loads, growth, liver_growth)
+MECHANISMS = (loads, growth)

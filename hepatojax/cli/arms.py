@@ -27,9 +27,10 @@ from hepatojax.scenario import SIGNALS, Scenario
 from hepatojax.simulate import SaveAt, Solution, join, simulate_chunks
 from hepatojax.status import ExitCode, Status
 
+ENTERING = ("inflow", "secreted", "supplied", "infused")
 _COMPILE_EVENTS = "/jax/core/compile/"
 _KIB_PER_MIB = 1024.0
-_UNITS_OF_SERIES = {endpoint.name: Quantity(endpoint.unit, endpoint.meaning) for endpoint in ENDPOINTS}
+_UNITS_OF_SERIES = {endpoint.name: Quantity(endpoint.unit, endpoint.meaning) for endpoint in ENDPOINTS.values()}
 _UNITS_OF_FIELDS = {
     **{spec.name: Quantity(spec.unit, spec.meaning) for spec in SPECIFICATIONS},
     **{name: Quantity("nM", f"{name} in tissue") for name in SIGNALS},
@@ -83,7 +84,7 @@ def run_arms(
         with locked(folder):
             write_scenario(folder, text)
             writer = RunWriter(folder, _header(scenario, arm.name, study.model, origin))
-            codes.append(_run_arm(scenario, arm.name, study, writer, clock, quiet=quiet, stopped=stopped))
+            codes.append(_run_arm(scenario, study, arm.name, writer, clock, quiet=quiet, stopped=stopped))
         if codes[-1] == ExitCode.STOPPED:
             return ExitCode.STOPPED
     failed = [code for code in codes if code != ExitCode.DONE]
@@ -94,8 +95,8 @@ def run_arms(
 
 def _run_arm(
     scenario: Scenario,
-    arm: str,
     study: Study,
+    arm: str,
     writer: RunWriter,
     clock: CompileClock,
     *,
@@ -114,8 +115,8 @@ def _run_arm(
             report(float(parts[-1].times_h[-1]), "")
             if stopped:
                 break
-    folder = writer.finish().parent
     solution = join(parts)
+    folder = writer.finish({"ledger": _ledger(solution)}).parent
     status = Status(int(solution.status))
     if status == Status.OK and float(solution.times_h[-1]) < end_h:
         status = Status.STOPPED
@@ -144,6 +145,23 @@ def _append(writer: RunWriter, part: Solution) -> None:
     fields = {name: np.asarray(values[-1]) for name, values in part.saved.items()}
     series = Series(np.asarray(part.times_h), {name: np.asarray(values) for name, values in part.endpoints.items()})
     writer.append(float(part.saved_times_h[-1]), fields, series)
+
+
+def _ledger(solution: Solution) -> dict[str, Any]:
+    """Quantity -> its terms, entering ones positive, what entered in all, and what is missing."""
+    ledger = solution.ledger
+    return {
+        name: {
+            "terms": {term: _signed(term, float(value)) for term, value in terms.items()},
+            "gained": float(ledger.gained[name]),
+            "error": float(ledger.error[name]),
+        }
+        for name, terms in ledger.terms.items()
+    }
+
+
+def _signed(term: str, value: float) -> float:
+    return value if term in ENTERING else -value
 
 
 def _summary(scenario: Scenario, solution: Solution, status: Status, seconds: dict[str, float]) -> dict[str, Any]:

@@ -115,6 +115,25 @@ def gauss_seidel(operator: Operator, rhs: Array, guess: Array, sweeps: int, *, r
     return lax.fori_loop(0, 2 * sweeps, half_sweep, guess)
 
 
+def preconditioner(
+    conductance: Faces, sink: Float[Array, "nz ny nx"], plan: Plan
+) -> Callable[[Float[Array, "nz ny nx"]], Float[Array, "nz ny nx"]]:
+    """Residual -> one V-cycle of it, computed in float32 on the residual over its largest value.
+
+    A preconditioner needs no more digits, and half the memory traffic is half the time; the answer keeps the digits of
+    the conjugate gradients around it.
+    """
+    single = tuple(t.astype(jnp.float32) for t in conductance)
+    hierarchy = build_hierarchy(single, sink.astype(jnp.float32), plan)
+
+    def precondition(residual: Float[Array, "nz ny nx"]) -> Float[Array, "nz ny nx"]:
+        largest = jnp.max(jnp.abs(residual))
+        size = jnp.where(largest > 0, largest, jnp.ones_like(largest))
+        return v_cycle(hierarchy, (residual / size).astype(jnp.float32)).astype(residual.dtype) * size
+
+    return precondition
+
+
 def multigrid_solve(
     conductance: Faces,
     sink: Float[Array, "nz ny nx"],
@@ -133,10 +152,9 @@ def multigrid_solve(
 
     Reference: NUMERICS decision 3.
     """
-    hierarchy = build_hierarchy(conductance, sink, plan)
     return conjugate_gradient(
-        hierarchy.operators[0],
-        lambda residual: v_cycle(hierarchy, residual),
+        assemble(conductance, conductance, sink),
+        preconditioner(conductance, sink, plan),
         rhs,
         guess,
         tolerance=tolerance,

@@ -281,14 +281,19 @@ def _advance(
             end |= _implicit(start, rates, step, group)
             budgets |= {name: _implicit_budget(end, rates, step, name) for name in group if name in tracked}
         else:
-            name = group[0]
-            decay, supply = step * rates.loss[name], step * rates.production[name]
-            end[name] = start[name] * jnp.exp(-decay) + supply * decay_mean(decay)
-            if name in tracked:
-                none = jnp.zeros_like(supply)
-                lost = -start[name] * jnp.expm1(-decay) + supply * decay_deficit(decay)
-                budgets[name] = Budget(produced=supply, received=none, arrived=none, lost=lost, left=none)
+            for name in group:
+                end[name], budget = _exponential(start[name], rates, step, name)
+                budgets |= {name: budget} if name in tracked else {}
     return end, budgets
+
+
+def _exponential(start: Array, rates: _Coefficients, step: Array, name: str) -> tuple[Array, Budget]:
+    """Exact step of a state without partner at constant rates, with the integrals of its own closed form."""
+    decay, supply = step * rates.loss[name], step * rates.production[name]
+    none = jnp.zeros_like(supply)
+    lost = -start * jnp.expm1(-decay) + supply * decay_deficit(decay)
+    end = start * jnp.exp(-decay) + supply * decay_mean(decay)
+    return end, Budget(produced=supply, received=none, arrived=none, lost=lost, left=none)
 
 
 def _implicit(start: States, rates: _Coefficients, step: Array, group: tuple[str, ...]) -> States:

@@ -45,11 +45,11 @@ class OxygenParameters:
     """Registry subject `oxygen`."""
 
     solubility_mM_mmHg: ArrayLike  # free oxygen per partial pressure [mM/mmHg]
-    haemoglobin_capacity_mM: ArrayLike  # oxygen bound at full saturation [mM of blood]
-    half_saturation_mmHg: ArrayLike  # P50 [mmHg]
+    capacity_mM: ArrayLike  # oxygen bound at full saturation [mM of blood]
+    p50_mmHg: ArrayLike  # P50 [mmHg]
     hill_exponent: ArrayLike  # n [-]
     diffusivity_um2_s: ArrayLike  # of free oxygen in tissue [um2/s]
-    michaelis_mmHg: ArrayLike  # pressure of half-maximal uptake [mmHg]
+    uptake_half_saturation_mmHg: ArrayLike  # pressure of half-maximal uptake [mmHg]
 
 
 @pytree
@@ -79,7 +79,7 @@ class Oxygen:
 
 def saturation(mmHg: ArrayLike, p: OxygenParameters) -> Array:
     """Oxygen on haemoglobin over its capacity, H(p) = (p/P50)^n / (1 + (p/P50)^n). Reference: Hill (1910)."""
-    ratio = jnp.asarray(mmHg) / p.half_saturation_mmHg
+    ratio = jnp.asarray(mmHg) / p.p50_mmHg
     positive = ratio > 0
     power = jnp.where(positive, jnp.where(positive, ratio, 1.0) ** p.hill_exponent, 0.0)
     return power / (1.0 + power)
@@ -87,7 +87,7 @@ def saturation(mmHg: ArrayLike, p: OxygenParameters) -> Array:
 
 def content(mmHg: ArrayLike, p: OxygenParameters) -> Array:
     """Total oxygen of blood, C = alpha p + capacity H(p) [mM]."""
-    return p.solubility_mM_mmHg * jnp.asarray(mmHg) + p.haemoglobin_capacity_mM * saturation(mmHg, p)
+    return p.solubility_mM_mmHg * jnp.asarray(mmHg) + p.capacity_mM * saturation(mmHg, p)
 
 
 def content_slope(mmHg: ArrayLike, p: OxygenParameters) -> Array:
@@ -96,7 +96,7 @@ def content_slope(mmHg: ArrayLike, p: OxygenParameters) -> Array:
     bound = saturation(pressure, p)
     positive = pressure > 0
     knee = p.hill_exponent * bound * (1.0 - bound) / jnp.where(positive, pressure, 1.0)
-    return p.solubility_mM_mmHg + p.haemoglobin_capacity_mM * jnp.where(positive, knee, 0.0)
+    return p.solubility_mM_mmHg + p.capacity_mM * jnp.where(positive, knee, 0.0)
 
 
 def pressure_of(content_mM: ArrayLike, p: OxygenParameters) -> Array:
@@ -141,17 +141,17 @@ def _invert(target: Array, p: OxygenParameters) -> _Point:
 
 def _safe_start(target: Array, p: OxygenParameters) -> Array:
     def bound_only(content_mM: Array) -> Array:
-        share = content_mM / p.haemoglobin_capacity_mM
+        share = content_mM / p.capacity_mM
         inside = (share > 0) & (share < 1)
         odds = jnp.where(inside, share, 0.5) / (1.0 - jnp.where(inside, share, 0.5))
-        return jnp.where(inside, p.half_saturation_mmHg * odds ** (1.0 / p.hill_exponent), 0.0)
+        return jnp.where(inside, p.p50_mmHg * odds ** (1.0 / p.hill_exponent), 0.0)
 
     free_only = target / p.solubility_mM_mmHg
     capped = bound_only(target)
     above = jnp.where(capped > 0, jnp.minimum(free_only, capped), free_only)
     below = bound_only(target - p.solubility_mM_mmHg * above)
     n = p.hill_exponent
-    inflection = p.half_saturation_mmHg * ((n - 1.0) / (n + 1.0)) ** (1.0 / n)
+    inflection = p.p50_mmHg * ((n - 1.0) / (n + 1.0)) ** (1.0 / n)
     return jnp.where(target > content(inflection, p), jnp.maximum(below, inflection), above)
 
 
@@ -168,7 +168,7 @@ class _Problem:
 
     def uptake(self, mmHg: Array) -> Array:
         """V Vmax p / (Km + p) [mM um3/s]."""
-        return self.demand * mmHg / (self.parameters.michaelis_mmHg + mmHg)
+        return self.demand * mmHg / (self.parameters.uptake_half_saturation_mmHg + mmHg)
 
     def balance(self, x: _Point) -> Array:
         """Oxygen that leaves each cell minus what enters it [mM um3/s]."""
@@ -185,7 +185,7 @@ class _Problem:
     def jacobian(self, x: _Point) -> tuple[Operator | WideOperator, Array]:
         """Derivative of the balance with respect to content, and the diagonal of its upwind M-matrix."""
         ease = 1.0 / x.slope
-        half = self.parameters.michaelis_mmHg
+        half = self.parameters.uptake_half_saturation_mmHg
         flux = self.flow.flux
         forward, backward = upwind(flux, _closed(flux))
         forward = tuple(f + t * ease for f, t in zip(forward, self.conductance, strict=True))
@@ -217,7 +217,7 @@ class _State(NamedTuple):
 
 
 def _newton(problem: _Problem, guess: Array, tolerance: float) -> _State:
-    """Newton whose update is made in content, in which advection is linear, so that the haemoglobin knee cannot cycle it."""
+    """Newton with its update made in content, in which advection is linear: the haemoglobin knee cannot cycle it."""
     target = tolerance * jnp.sum(problem.flow.inflow) * problem.inlet
     zero = jnp.zeros((), jnp.int32)
 

@@ -8,6 +8,7 @@ Concentrations are solved as excess over the inlet, y = c - c_in. Recirculation 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -20,16 +21,23 @@ from hepatojax.mechanism import pytree, static
 from hepatojax.numerics.grid import Grid
 from hepatojax.numerics.linear_solve import bicgstab, conjugate_gradient
 from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan, v_cycle
-from hepatojax.numerics.operators import Operator, assemble, neighbour_sum
+from hepatojax.numerics.operators import Faces, Operator, assemble, neighbour_sum
 from hepatojax.numerics.quasi_steady import implicit_solution
 from hepatojax.numerics.safe_math import safe_ratio
 from hepatojax.tissue.flow import Flow
-from hepatojax.tissue.transport import adjoint_tolerance, by_differences, conductances, default_tolerance, exponential, total
+from hepatojax.tissue.transport import (
+    adjoint_tolerance,
+    by_differences,
+    conductances,
+    default_tolerance,
+    exponential,
+    total,
+)
 
 MAX_SWEEPS = 30
 MAX_LINEAR = 1000
-FORCING = (1e-3, 1e-1)  # bounds of the relative tolerance of the solves inside a sweep
-FORCING_OF_TARGET = 0.1
+FORCING = (1e-2, 1e-1)  # bounds of the relative tolerance of the solves inside a sweep
+FORCING_OF_TARGET = 0.3
 
 
 @pytree
@@ -83,8 +91,8 @@ class _Problem:
     """The discrete equations in the dtype of the fields; unknown: excess of tissue and plasma, (2, nz, ny, nx)."""
 
     flow: Flow
-    tissue_conductance: tuple
-    plasma_conductance: tuple
+    tissue_conductance: Faces
+    plasma_conductance: Faces
     exchange: Array  # V / tau [um3/s]
     secretion: Array  # V s [nM um3/s]
     uptake: Array  # V k [um3/s]
@@ -97,51 +105,52 @@ class _Problem:
         gained = jnp.sum(self.flow.outflow * plasma_excess) + self.body.source_nM_um3_s
         return gained / self.body.clearance_um3_s
 
-    def open_share(self, plasma: Array) -> Array:
-        """Uptake relative to that of a trace: lo + (1 - lo) / (1 + c/K)."""
+    def uptake_rate(self, plasma: Array) -> Array:
+        """V k (lo + (1 - lo) / (1 + c/K)) [um3/s]; times c it is what cells take up."""
         lo = self.parameters.uptake_floor
-        return lo + (1.0 - lo) / (1.0 + plasma / self.parameters.uptake_half_saturation_nM)
+        return self.uptake * (lo + (1.0 - lo) / (1.0 + plasma / self.parameters.uptake_half_saturation_nM))
 
-    def open_slope(self, plasma: Array) -> Array:
-        """Derivative of c (lo + (1 - lo) / (1 + c/K))."""
+    def uptake_slope(self, plasma: Array) -> Array:
+        """Derivative of what cells take up with respect to c [um3/s]."""
         lo = self.parameters.uptake_floor
-        return lo + (1.0 - lo) / (1.0 + plasma / self.parameters.uptake_half_saturation_nM) ** 2
+        return self.uptake * (lo + (1.0 - lo) / (1.0 + plasma / self.parameters.uptake_half_saturation_nM) ** 2)
 
 
 class _System(NamedTuple):
     """The assembled operators of a problem."""
 
     tissue: Hierarchy  # diffusion and exchange
-    plasma: Operator  # transport only, zero inlet
-    mixed: Operator  # transport, and half the exchange for what tissue does not give back
+    plasma: Operator  # transport alone, nothing in the inlet
+    mixed: Operator  # transport, and half the exchange for what tissue does not give back at once
 
 
 def _system(problem: _Problem) -> _System:
-    still = problem.tissue_conductance
-    forward, backward = exponential(problem.flow.flux, problem.plasma_conductance)
-    out = problem.flow.outflow
+    faces = exponential(problem.flow.flux, problem.plasma_conductance)
     return _System(
-        build_hierarchy(still, problem.exchange, problem.plan),
-        assemble(forward, backward, out),
-        assemble(forward, backward, out + HALF * problem.exchange),
+        tissue=build_hierarchy(problem.tissue_conductance, problem.exchange, problem.plan),
+        plasma=assemble(*faces, problem.flow.outflow),
+        mixed=assemble(*faces, problem.flow.outflow + 0.5 * problem.exchange),
     )
-HALF=0.5
 
-def _residual(problem: _Problem, system: _System, excess: Array) -> Array:
+
+def _diffuse(problem: _Problem, tissue: Array) -> Array:
+    return by_differences(problem.tissue_conductance, problem.tissue_conductance, jnp.zeros_like(tissue), tissue)
+
+
+def _residual(problem: _Problem, plasma_operator: Operator, excess: Array) -> Array:
+    """Imbalance of both phases; carried by differences, since the inflow is the row sum of balanced transport."""
     tissue, plasma = excess
     concentration = plasma + problem.inlet(plasma)
-    taken = problem.uptake * problem.open_share(concentration) * concentration
     gained = problem.exchange * (tissue - plasma)
-    still = problem.tissue_conductance
-    spread = by_differences(still, still, jnp.zeros_like(tissue), tissue)
-    carried = by_differences(system.plasma.forward, system.plasma.backward, problem.flow.inflow, plasma)
-    return jnp.stack([spread + gained - problem.secretion, carried - gained + taken])
+    carried = by_differences(plasma_operator.forward, plasma_operator.backward, problem.flow.inflow, plasma)
+    of_plasma = carried - gained + problem.uptake_rate(concentration) * concentration
+    return jnp.stack([_diffuse(problem, tissue) + gained - problem.secretion, of_plasma])
 
 
 class _Loss(NamedTuple):
-    """First-order uptake k (y + inlet(y)): a diagonal and a product of two fields."""
+    """First-order uptake of an excess and of the inlet that it raises: a diagonal and a product of two fields."""
 
-    rate: Array  # V k [um3/s]
+    rate: Array  # [um3/s]
     leaving: Array  # q_out / CL [-]
 
     def apply(self, plasma: Array, transposed: bool) -> Array:
@@ -150,26 +159,35 @@ class _Loss(NamedTuple):
         return self.rate * plasma + spread * jnp.sum(gathered * plasma)
 
 
+def _loss(problem: _Problem, rate: Array) -> _Loss:
+    return _Loss(rate, problem.flow.outflow / problem.body.clearance_um3_s)
+
+
 def _jacobian(problem: _Problem, system: _System, loss: _Loss, change: Array, transposed: bool) -> Array:
     tissue, plasma = change
+    gained = problem.exchange * (tissue - plasma)
     carried = (system.plasma.transposed if transposed else system.plasma)(plasma)
-    of_plasma = carried + problem.exchange * (plasma - tissue) + loss.apply(plasma, transposed)
-    return jnp.stack([system.tissue(tissue) - problem.exchange * plasma, of_plasma])
+    return jnp.stack([_diffuse(problem, tissue) + gained, carried - gained + loss.apply(plasma, transposed)])
 
 
 def _sweep(
-    problem: _Problem, system: _System, loss: _Loss, rhs: Array, tolerance: ArrayLike, transposed: bool
+    problem: _Problem, system: _System, loss: _Loss, rhs: Array, tolerance: Array, transposed: bool
 ) -> tuple[Array, Array]:
+    """Approximate answer of both phases to a right-hand side: plasma as if tissue passed all on, then tissue.
+
+    What plasma loses to tissue beyond that lies between none and V/tau; half of it in the plasma operator leaves an
+    error of at most (V/2 tau) / (q + V/2 tau) per sweep, a few per cent at normal flow and below one at any flow.
+    """
     mixed = system.mixed.transposed if transposed else system.mixed
-    diagonal = mixed.diagonal + loss.rate
-    inv=1/diagonal
-    def pre(r):
-        if NJ==0: return r*inv
-        return lax.fori_loop(0,NJ,lambda _,x: inv*(r+neighbour_sum(mixed,x)), r*inv)
+    scale = 1.0 / (mixed.diagonal + loss.rate)
+
+    def two_jacobi_sweeps(r: Array) -> Array:
+        return scale * (r + neighbour_sum(mixed, scale * r))
+
     right = rhs[0] + rhs[1]
     plasma = bicgstab(
         lambda y: mixed(y) + loss.apply(y, transposed),
-        pre,
+        two_jacobi_sweeps,
         right,
         jnp.zeros_like(right),
         tolerance=tolerance,
@@ -185,4 +203,178 @@ def _sweep(
         max_iterations=MAX_LINEAR,
     )
     return jnp.stack([tissue.value, plasma.value]), jnp.stack([tissue.iterations, plasma.iterations])
-NJ=0
+
+
+class _Progress(NamedTuple):
+    excess: Array
+    imbalance: Array
+    norm: Array
+    target: Array
+    sweeps: Array
+    iterations: Array  # of tissue and plasma
+
+
+def _iterate(
+    system: _System,
+    imbalance: Callable[[Array], Array],
+    answer: Callable[[Array, Array, Array], tuple[Array, Array]],
+    guess: Array,
+    target: Array,
+) -> _Progress:
+    """Repeat x <- x + answer(x, -imbalance(x)) until the 1-norm of the imbalance is under the target.
+
+    The target grows by the imbalance that rounding of x alone makes, sum d |x| times two units of the last place:
+    diffusion in float32 cannot do better, and the error it stands for is of the shortest waves and small.
+    """
+    diagonal = jnp.stack([system.tissue.operators[0].diagonal, system.plasma.diagonal])
+
+    def at(x: Array, sweeps: Array, iterations: Array) -> _Progress:
+        r = imbalance(x)
+        rounding = 2.0 * float(jnp.finfo(x.dtype).eps) * jnp.sum(diagonal * jnp.abs(x))
+        return _Progress(x, r, jnp.sum(jnp.abs(r)), target + rounding, sweeps, iterations)
+
+    def step(s: _Progress) -> _Progress:
+        forcing = jnp.clip(FORCING_OF_TARGET * safe_ratio(s.target, s.norm), *FORCING)
+        change, iterations = answer(s.excess, -s.imbalance, forcing)
+        return at(s.excess + change, s.sweeps + 1, s.iterations + iterations)
+
+    start = at(guess, jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.int32))
+    return lax.while_loop(lambda s: ~(s.norm <= s.target) & (s.sweeps < MAX_SWEEPS), step, start)
+
+
+def solve_signal(
+    grid: Grid,
+    plasma_flow: Flow,
+    secretion_nM_s: Float[Array, "nz ny nx"],
+    uptake_per_s: Float[Array, "nz ny nx"],
+    parameters: SignalParameters,
+    body: BodyClosure,
+    guess_nM: Float[Array, "2 nz ny nx"],
+    *,
+    tolerance: float | None = None,
+) -> Signal:
+    """One signal in balance between tissue, plasma and the body.
+
+        tissue:  -D_t lap c_t + (c_t - c_p) / tau = s
+        plasma:  div(q c_p - D_p grad c_p) = (c_t - c_p) / tau - k (lo + (1 - lo) / (1 + c_p/K)) c_p
+        body:    Q (c_out - c_in) + S = CL c_in
+
+    per bulk tissue volume; exponential fluxes in plasma. Positive for positive sources. Differentiable in everything
+    but the guess.
+
+    Args:
+        grid: tissue volumes and faces. plasma_flow: (1 - haematocrit) x blood flow [um3/s].
+        secretion_nM_s: s >= 0 into tissue [nM/s], (nz, ny, nx); its dtype is that of the solve.
+        uptake_per_s: k >= 0 of the plasma phase [1/s], (nz, ny, nx); zeros where cells take up nothing.
+        parameters, body: see `SignalParameters` and `BodyClosure`.
+        guess_nM: `excess_nM` of an earlier solve, or zeros.
+        tolerance: 1-norm of the imbalance over all secretion; 1e-10 in float64, 1e-5 in float32, and no less than
+            what rounding of the solution alone makes.
+
+    Returns:
+        Both phases with inlet, outlet and ledger.
+
+    Reference: BIOLOGY A4; Scharfetter and Gummel (1969); NUMERICS decision 6.
+    """
+    dtype = secretion_nM_s.dtype
+    problem = _problem(grid, plasma_flow, secretion_nM_s, uptake_per_s, parameters, body)
+    tolerance = default_tolerance(dtype) if tolerance is None else tolerance
+
+    def residual(problem: _Problem, excess: Array) -> Array:
+        return _residual(problem, _system(problem).plasma, excess)
+
+    def solve(problem: _Problem, guess: Array) -> tuple[Array, tuple]:
+        system = _system(problem)
+        made = jnp.sum(problem.secretion) + problem.body.source_nM_um3_s
+
+        def answer(excess: Array, rhs: Array, forcing: Array) -> tuple[Array, Array]:
+            loss = _loss(problem, problem.uptake_rate(excess[1] + problem.inlet(excess[1])))
+            return _sweep(problem, system, loss, rhs, forcing, False)
+
+        guess = jnp.where(made > 0, guess, 0.0)
+        s = _iterate(system, lambda x: _residual(problem, system.plasma, x), answer, guess, tolerance * made)
+        return s.excess, (s.sweeps, s.iterations, safe_ratio(s.norm, made), s.norm <= s.target)
+
+    def linear_solve(problem: _Problem, excess: Array, rhs: Array, transposed: bool) -> Array:
+        system = _system(problem)
+        loss = _loss(problem, problem.uptake_slope(excess[1] + problem.inlet(excess[1])))
+        return _iterate(
+            system,
+            lambda x: _jacobian(problem, system, loss, x, transposed) - rhs,
+            lambda _, r, forcing: _sweep(problem, system, loss, r, forcing, transposed),
+            jnp.zeros_like(rhs),
+            adjoint_tolerance(dtype) * jnp.sum(jnp.abs(rhs)),
+        ).excess
+
+    excess, evidence = implicit_solution(residual, solve, linear_solve, problem, jnp.asarray(guess_nM, dtype))
+    return _report(problem, excess, evidence)
+
+
+def solve_signals(
+    grid: Grid,
+    plasma_flow: Flow,
+    secretion_nM_s: Float[Array, "s nz ny nx"],
+    uptake_per_s: Float[Array, "s nz ny nx"],
+    parameters: SignalParameters,
+    body: BodyClosure,
+    guess_nM: Float[Array, "s 2 nz ny nx"],
+    *,
+    tolerance: float | None = None,
+) -> Signal:
+    """A group of signals that do not read each other, one after the other in a single compiled loop.
+
+    Args:
+        parameters, body: every entry of shape (s,). The others as for `solve_signal`, species leading.
+
+    Returns:
+        A `Signal` whose entries all have the species leading.
+    """
+
+    def one(species: tuple) -> Signal:
+        return solve_signal(grid, plasma_flow, *species, tolerance=tolerance)
+
+    return lax.map(one, (secretion_nM_s, uptake_per_s, parameters, body, guess_nM))
+
+
+def _problem(
+    grid: Grid, flow: Flow, secretion: Array, uptake: Array, parameters: SignalParameters, body: BodyClosure
+) -> _Problem:
+    dtype = secretion.dtype
+    p, body = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (parameters, body))
+    volume = jnp.asarray(grid.volume, dtype)
+    return _Problem(
+        flow=flow.astype(dtype),
+        tissue_conductance=conductances(grid, p.diffusivity_tissue_um2_s, dtype),
+        plasma_conductance=conductances(grid, p.diffusivity_plasma_um2_s, dtype),
+        exchange=volume / p.exchange_time_s,
+        secretion=volume * secretion,
+        uptake=volume * uptake,
+        parameters=p,
+        body=body,
+        plan=coarsening_plan(grid.shape, grid.spacing_um),
+    )
+
+
+def _report(problem: _Problem, excess: Array, evidence: tuple) -> Signal:
+    sweeps, iterations, residual, converged = evidence
+    gained = total(problem.flow.outflow * excess[1])
+    source, clearance = (
+        jnp.asarray(x, jnp.float64) for x in (problem.body.source_nM_um3_s, problem.body.clearance_um3_s)
+    )
+    inlet = (gained + source) / clearance
+    tissue, plasma = excess + inlet.astype(excess.dtype)
+    return Signal(
+        tissue_nM=tissue,
+        plasma_nM=plasma,
+        excess_nM=excess,
+        inlet_nM=inlet,
+        outlet_nM=inlet + safe_ratio(gained, total(problem.flow.outflow)),
+        secreted=total(problem.secretion),
+        taken_up=total(problem.uptake_rate(plasma) * plasma),
+        cleared=clearance * inlet,
+        supplied=source,
+        sweeps=sweeps,
+        iterations=iterations,
+        residual=residual,
+        converged=converged,
+    )

@@ -185,7 +185,7 @@ def _shifted(field: Array, axis: int, cells: int) -> Array:
 
 
 def with_limiter(upwind_operator: Operator, flux: Faces, conductance: Faces, field: Array) -> WideOperator:
-    """True Jacobian of the limited scheme: the upwind operator plus the derivative of `limited_correction` at `field`."""
+    """True Jacobian of the limited scheme: the upwind operator plus the derivative of `limited_correction`."""
     forward, backward, below, above = [], [], [], []
     diagonal = upwind_operator.diagonal
     for axis in AXES:

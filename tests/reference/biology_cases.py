@@ -64,7 +64,7 @@ LARGEST = {
 }  # fmt: skip
 SCALARS = {
     "activity": 10.0, "effector_t": 1.0, "portal_gradient_relative": 4.0, "education_influx": 0.01,
-    "load_response": 1.0, "mass_load": 6.0, "mean_tnf": 0.1, "potency_hgf": 2.0, "potency_vegf": 2.0,
+    "load_response": 1.0, "load_excess": 6.0, "mean_tnf": 0.1, "potency_hgf": 2.0, "potency_vegf": 2.0,
     "potency_contact": 2.0,
 }  # fmt: skip
 STATES = tuple(spec.name for module in MODULES for spec in module.FIELDS if spec.kind == "state")

@@ -1,8 +1,10 @@
-"""The pointwise biology once more, slow and obvious: NumPy, per day, numbers as BIOLOGY part A states them.
+"""The pointwise biology once more, slow and obvious: NumPy, per day, with numbers typed from BIOLOGY part A.
 
-Written from the page and not from the package. Four forms differ from the page on purpose, as the package documents:
-the collateral path and the positive part in the conductance, the Poisson mean of the contact, VEGF relative to rest,
-and the oxygen zonation of 0.35 that the page prefers.
+It shares no code and no number file with the package. Forms that differ from the page follow the package's docstrings:
+the collateral path and the positive part in the conductance, the Poisson mean of the contact (taken from
+the package in the rates, and compared with the series on its own), VEGF relative to rest, an oxygen zonation of 0.35.
+Numbers that the page does not state are the registry's: secretion of VEGF and CXCL12, loss of engrafted MSC and label,
+collateral share, contact volume.
 """
 
 import math
@@ -101,7 +103,7 @@ def responses(y, o):
         y["activity"] * (0.002 + 0.025 * y["effector_t"]) * weight
         + 0.5 * out["T"]
         + 2 * (1 - o["atp"]) ** 2
-        + 1.0 * H(y["mass_load"], 3.8, 5)
+        + 1.0 * H(y["load_excess"], 3.8, 5)
     )
     out["k_rep"] = 0.7 * o["atp"] / (1 + 2 * out["T"])
     out["k_nec"] = 0.25 * (1 + out["T"] + 4 * (1 - o["atp"]))

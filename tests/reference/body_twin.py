@@ -60,7 +60,6 @@ def derivatives(y):
         "regulatory_t": 0.0047 * (1 + 1 / 8**3) + 0.2 * y["treg_precursors"] - 0.0047 * (1 + (tr / 8) ** 3) * tr,
         "educated_monocytes": 15 * y["potency_education"] * y["deaths_education"] - 1.0 * y["educated_monocytes"],
         "immune_suppression": 0.15 * (hill(positive(tr - 1, 1e-3), 12, 2) - y["immune_suppression"]),
-        "liver_volume": y["growth_per_day"] * y["liver_volume"],
         "bilirubin_mg_dl": 0.7 - y["bilirubin_mg_dl"] * (f**2 / (1 + 0.5 * j) + 0.015),
         "factor_vii": 3.3 * (f - y["factor_vii"]),
         "albumin_g_l": 0.035 * (42 * f**0.4 * (1 - 0.6 * j) - y["albumin_g_l"]),

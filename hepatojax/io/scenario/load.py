@@ -66,6 +66,8 @@ def scenario_from_table(
 
 def _resolve_labels_file(table: dict[str, Any], folder: Path) -> None:
     lobule = table.get("lobule")
-    name = lobule.get("labels_file") if isinstance(lobule, dict) else None
+    if not isinstance(lobule, dict):
+        return
+    name = lobule.get("labels_file")
     if isinstance(name, str) and name.isprintable():
         lobule["labels_file"] = str((folder / name).resolve())

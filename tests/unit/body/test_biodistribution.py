@@ -74,8 +74,8 @@ def test_against_a_tight_ode_solution():
         arriving = u[3] + released * float(k.liver_share)
         return [
             u[0] - (k.loss + k.release) * lung,
-            u[1] + released * k.spleen_share - k.loss * spleen,
-            u[2] + released * (1.0 - float(k.liver_share) - k.spleen_share) - k.loss * other,
+            u[1] + released * float(k.spleen_share) - k.loss * spleen,
+            u[2] + released * (1.0 - float(k.liver_share) - float(k.spleen_share)) - k.loss * other,
             arriving,
             arriving * t,
         ]
@@ -132,6 +132,15 @@ def test_derivative_with_respect_to_the_start_is_exact():
         exact = 63.0 * np.exp(-rate * (18.0 - start)) * np.expm1(0.5 * rate) / (0.5 * rate)
         np.testing.assert_allclose(value, exact, rtol=1e-12)
         np.testing.assert_allclose(slope, rate * exact, rtol=1e-11)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_shares_of_released_cells_stay_shares(kind):
+    for homing in (0.0, 1.0, 5.0, 1e3):
+        k = kinetics_of(kind, homing, jnp.asarray(10.0), P)
+        assert 0.0 <= k.liver_share <= 1.0 and 0.0 <= k.spleen_share <= 1.0 - k.liver_share
+    plain = kinetics_of("msc", 1.0, jnp.asarray(P.adhesion_half_saturation), P)
+    np.testing.assert_allclose([plain.liver_share, plain.spleen_share], [0.225, 0.15], rtol=1e-12)
 
 
 def test_few_viable_cells_after_three_days():

@@ -18,8 +18,8 @@ def test_label_image_of_the_hexagon_has_its_pressure():
     one, two = solve(hexagon, 1.0, UNIT), solve(image, 1.0, UNIT)
     tissue = hexagon.labels > 0
     difference = np.asarray(one.pressure - two.pressure)[tissue]
-    assert np.sqrt(np.mean(difference**2)) < 0.01
-    np.testing.assert_allclose(two.resistance, one.resistance, rtol=0.03)
+    assert np.sqrt(np.mean(difference**2)) < 0.015
+    np.testing.assert_allclose(two.resistance, one.resistance, rtol=0.05)
     np.testing.assert_allclose(np.sum(image.grid.volume), np.sum(hexagon.grid.volume), rtol=0.02)
     np.testing.assert_allclose(image.zone[tissue], hexagon.zone[tissue], atol=0.02)
     assert len(image.portal_xy_um) == 6

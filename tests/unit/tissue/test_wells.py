@@ -21,7 +21,7 @@ def resistance(nx, central=CENTRAL, portal=PORTAL):
     return float(solve(tissue, 1.0, PerfusionParameters(1.0, 1.0, 1.0)).resistance) * HEIGHT
 
 
-@pytest.mark.parametrize("nx", [10, 26, 37, 90])
+@pytest.mark.parametrize("nx", [10, 37, 90])
 def test_resistance_of_the_lobule_is_the_closed_form_on_any_spacing(nx):
     walls = 1.5 * WALL_SKIN / (2 * np.pi)  # one central vein and two portal tracts side by side
     np.testing.assert_allclose(resistance(nx), hexagon_resistance(RADIUS, CENTRAL, PORTAL) + walls, rtol=1e-2)

@@ -1,0 +1,83 @@
+"""Where cells that come with the blood settle: one unit-arrival solve per flow field."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from hepatojax.mechanism import pytree
+from hepatojax.numerics.grid import Grid
+from hepatojax.numerics.operators import Operator, assemble
+from hepatojax.numerics.safe_math import safe_ratio
+from hepatojax.tissue.carried import positive_solution
+from hepatojax.tissue.flow import Flow
+from hepatojax.tissue.transport import total, upwind
+
+
+@pytree
+class Arrival:
+    """Where carried cells are captured.
+
+    density: captured cells per volume relative to the volume mean, (nz, ny, nx) [-].
+    carried: cells left in the blood relative to the inlet, (nz, ny, nx) [-]; the guess of the next solve.
+    captured_share: of the cells that enter, captured in one pass [-].
+    """
+
+    density: Float[Array, "nz ny nx"]
+    carried: Float[Array, "nz ny nx"]
+    captured_share: Float[Array, ""]
+    iterations: Array
+    residual: Float[Array, ""]
+    converged: Array
+
+
+def unit_arrival(
+    grid: Grid,
+    flow: Flow,
+    affinity: Float[Array, "nz ny nx"],
+    adhesion: ArrayLike,
+    guess: Float[Array, "nz ny nx"],
+    *,
+    tolerance: float | None = None,
+) -> Arrival:
+    """First-order capture of cells carried by blood, in seconds and so algebraic for the slow model.
+
+        div(q a) + k f a = 0,  a = 1 in the inlet,  k = adhesion Q / V;   arrival = f a / mean(f a)
+
+    The shape does not depend on how many cells come: scale it by the amounts.
+
+    Args:
+        grid: tissue volumes. flow: of blood [um3/s].
+        affinity: f, capture relative to the lobule's own, (nz, ny, nx) [-], >= 0; ones where nothing is known.
+        adhesion: expected captures of one cell during one mean transit [-].
+        guess: `carried` of an earlier solve, or ones.
+        tolerance: see `positive_solution`.
+
+    Returns:
+        The density of arrivals, of volume mean 1.
+
+    Reference: MODEL 6 and 0 (expected density, Poisson occupancy).
+    """
+    dtype = affinity.dtype
+    volume = jnp.asarray(grid.volume, dtype)
+    rate = jnp.asarray(adhesion, dtype) * (flow.total / grid.total_volume).astype(dtype)
+    capture = rate * volume * affinity
+    flow = flow.astype(dtype)
+    solution = positive_solution(_equations, (flow, capture), jnp.asarray(guess, dtype), tolerance=tolerance)
+    settling = affinity * solution.value
+    mean = grid.mean(settling).astype(dtype)
+    return Arrival(
+        density=safe_ratio(settling, mean),
+        carried=solution.value,
+        captured_share=safe_ratio(total(capture * solution.value), total(flow.inflow)),
+        iterations=solution.iterations,
+        residual=solution.residual,
+        converged=solution.converged,
+    )
+
+
+def _equations(parameters: tuple[Flow, Array]) -> tuple[Operator, Array]:
+    flow, capture = parameters
+    closed = tuple(jnp.zeros_like(q) for q in flow.flux)
+    return assemble(*upwind(flow.flux, closed), flow.outflow + capture), flow.inflow

@@ -1,0 +1,86 @@
+"""Motion of cells on the slow clock: random motility and drift up a potential, implicit, positive, conservative."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from hepatojax.mechanism import pytree
+from hepatojax.numerics.grid import AXES, Grid
+from hepatojax.numerics.operators import Faces, Operator, assemble, upper_neighbour
+from hepatojax.numerics.safe_math import safe_ratio
+from hepatojax.tissue.carried import positive_solution
+from hepatojax.tissue.transport import conductances, exponential, total
+
+
+@pytree
+class Motion:
+    """Cells after a step of motion: density, (nz, ny, nx) [unit of the input], and the evidence of the solve."""
+
+    density: Float[Array, "nz ny nx"]
+    iterations: Array
+    residual: Float[Array, ""]
+    converged: Array
+
+
+def chemotactic_potential(
+    attractant_nM: Float[Array, "nz ny nx"], sensitivity_um2_h: ArrayLike, half_saturation_nM: ArrayLike
+) -> Float[Array, "nz ny nx"]:
+    """Potential whose gradient is the drift of cells that sense occupied receptors, chi S / (K + S) [um2/h].
+
+    Reference: Lapidus and Schiller (1976), Biophys. J. 16:779.
+    """
+    return sensitivity_um2_h * attractant_nM / (half_saturation_nM + attractant_nM)
+
+
+def crowding_potential(occupancy: Float[Array, "nz ny nx"], motility_um2_h: ArrayLike) -> Float[Array, "nz ny nx"]:
+    """Potential that moves cells down crowding with flux -D n grad(occupancy): -D occupancy [um2/h]. BIOLOGY A5."""
+    return -motility_um2_h * occupancy
+
+
+def migrate(
+    grid: Grid,
+    density: Float[Array, "nz ny nx"],
+    potential_um2_h: Float[Array, "nz ny nx"],
+    motility_um2_h: ArrayLike,
+    step_h: ArrayLike,
+    *,
+    tolerance: float | None = None,
+) -> Motion:
+    """One backward-Euler step of motility and drift in a closed block.
+
+        (n - n0) / dt + div(n grad(phi) - D grad n) = 0
+
+    with exponentially fitted fluxes (upwind where D = 0): the matrix is an M-matrix with column sums V/dt, so that no
+    step makes a density negative or loses a cell. First order in time, once a macro-step.
+
+    Args:
+        grid: tissue volumes and faces. density: n0 >= 0, any unit per volume, (nz, ny, nx).
+        potential_um2_h: phi, frozen over the step, (nz, ny, nx); see `chemotactic_potential`, `crowding_potential`.
+        motility_um2_h: D >= 0 [um2/h]. step_h: dt [h].
+        tolerance: see `positive_solution`.
+
+    Returns:
+        The new density; what the solve leaves open is spread in proportion, so that the number of cells is kept.
+
+    Reference: Scharfetter and Gummel (1969).
+    """
+    dtype = density.dtype
+    volume = jnp.asarray(grid.volume, dtype)
+    parameters = (
+        tuple(jnp.asarray(face, dtype) for face in grid.faces),
+        conductances(grid, motility_um2_h, dtype),
+        potential_um2_h,
+        volume / jnp.asarray(step_h, dtype),
+        density,
+    )
+    solution = positive_solution(_equations, parameters, density, tolerance=tolerance)
+    kept = safe_ratio(total(volume * density), total(volume * solution.value)).astype(dtype)
+    return Motion(kept * solution.value, solution.iterations, solution.residual, solution.converged)
+
+
+def _equations(parameters: tuple[Faces, Faces, Array, Array, Array]) -> tuple[Operator, Array]:
+    faces, conductance, potential, inertia, density = parameters
+    drift = tuple(faces[a] * (upper_neighbour(potential, a) - potential) for a in AXES)
+    return assemble(*exponential(drift, conductance), inertia), inertia * density
