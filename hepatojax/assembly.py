@@ -25,7 +25,6 @@ from hepatojax.scenario import Scenario, domain_extent_um, grid_cells
 from hepatojax.state import LiverState
 from hepatojax.status import SimulationError, Status
 from hepatojax.therapy.product import cell_product
-from hepatojax.tissue.arrival import ArrivalParameters
 from hepatojax.tissue.geometry import Lobule
 from hepatojax.tissue.heterogeneity import fibrotic_septa, random_permeability
 from hepatojax.tissue.hexagon import hexagonal_lobule, radial_column, well_mixed
@@ -143,8 +142,8 @@ def model_parameters(parameters: Parameters) -> ModelParameters:
         oxygen=from_registry(OxygenParameters, r.oxygen),
         signals={name: signal_parameters(r.signals[name]) for name in SIGNALS},
         body_signals={name: body_signal(r.signals[name]) for name in SIGNALS},
-        arrival=from_registry(ArrivalParameters, r.migration),
         migration=from_registry(MigrationParameters, r.migration),
+        adhesion_per_transit=r.migration.adhesion_per_transit,
         haematocrit=r.perfusion.haematocrit,
         perfusion_at_rest=r.perfusion.flow_at_rest_ml_min_g / _SECONDS_PER_MINUTE,
         portal_mmHg=r.oxygen.portal_mmHg,

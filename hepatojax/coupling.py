@@ -68,13 +68,15 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
         }
     )
     fields, signals = _signal(model, evaluate(ENERGY, fields, model), grid, flow, guess)
-    arrival = unit_arrival(grid, flow.astype(model.numerics.dtype), model.parameters.arrival, guess.arrival)
+    affinity = 1.0 + fields.debris_response
+    arrival = unit_arrival(grid, flow, affinity, model.parameters.adhesion_per_transit, guess.carried)
     solved = QuasiSteady(
         oxygen=fields.oxygen,
         tissue={name: fields[name] for name in signals},
         excess={name: signal.excess_nM for name, signal in signals.items()},
         inlet={name: signal.inlet_nM.astype(jnp.float64) for name, signal in signals.items()},
-        arrival=arrival.distribution,
+        arrival=arrival.density,
+        carried=arrival.carried,
         circulation=Circulation(perfusion.pressure, inflow.relative, inflow.gradient, perfusion.resistance),
     )
     return solved, fields, _evidence(grid, perfusion, oxygen, signals)

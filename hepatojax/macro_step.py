@@ -17,11 +17,13 @@ from hepatojax.endpoints import endpoints_of
 from hepatojax.mechanism import Fields, Rates, pytree
 from hepatojax.model import (
     BODY_STATES,
+    CROWDING,
     DILUTED,
     POOLS,
     SLOW,
     VOXEL_STATES,
     LiverModel,
+    evaluate,
     inputs,
     respond,
     slow_rates,
@@ -32,6 +34,7 @@ from hepatojax.numerics.quasi_steady import SOLUTION
 from hepatojax.state import LiverState, QuasiSteady
 from hepatojax.status import Status
 from hepatojax.therapy.schedule import DoseSchedule
+from hepatojax.tissue.migration import chemotactic_potential, crowding_potential, migrate, relaxed_occupancy
 from hepatojax.units import SECONDS_PER_HOUR
 
 CELL_KINDS = {"msc": ("msc_adherent", "msc_engrafted"), "label": ("msc_label",)}
@@ -212,8 +215,23 @@ def move_cells(model: LiverModel, states: dict[str, Array], solved: QuasiSteady)
 
     Returns:
         The states with moved cells; the amount of each is unchanged.
+
+    Reference: BIOLOGY A5; MODEL 6.
     """
-    return states
+    p, step_h = model.parameters.migration, model.numerics.macro_step_h
+    crowding = evaluate(CROWDING, Fields(states), model).occupancy
+    mobile = states["quiescent"] + states["primed"]
+    occupancy = relaxed_occupancy(model.grid, crowding, mobile, p.crowding_diffusivity, step_h)
+    away = crowding_potential(occupancy, jnp.asarray(p.crowding_diffusivity, occupancy.dtype))
+    sensitivity = jnp.asarray(p.msc_chemotactic_sensitivity, occupancy.dtype)
+    towards = chemotactic_potential(solved.tissue["cxcl12"], sensitivity, p.msc_drift_half_saturation)
+    random = p.msc_motility * SECONDS_PER_HOUR
+    paths = {"quiescent": (away, 0.0), "primed": (away, 0.0), "msc_adherent": (towards, random)}
+    moved = {
+        name: migrate(model.grid, states[name], potential, motility, step_h).density
+        for name, (potential, motility) in paths.items()
+    }
+    return {**states, **moved}
 
 
 def _ledger(

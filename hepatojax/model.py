@@ -26,7 +26,6 @@ from hepatojax.numerics.grid import Grid
 from hepatojax.parameters.registry import Scalar
 from hepatojax.state import QuasiSteady
 from hepatojax.therapy.product import CellProduct
-from hepatojax.tissue.arrival import ArrivalParameters
 from hepatojax.tissue.geometry import Lobule
 from hepatojax.tissue.migration import MigrationParameters
 from hepatojax.tissue.oxygen import OxygenParameters
@@ -49,12 +48,16 @@ def _rules(parameters: str, *mechanisms: Mechanism) -> tuple[Rule, ...]:
 
 
 # In the order of evaluation: from the states alone, from oxygen, who makes signals, who reads them.
+CROWDING = (
+    *_rules("biology.matrix", matrix.collagen_content),
+    *_rules("biology.hepatocytes", hepatocytes.crowding),
+)
 STRUCTURE = (
+    *CROWDING,
     *_rules("biology.stem_cells", stem_cells.sinusoid_blocking, stem_cells.msc_census),
-    *_rules("biology.matrix", matrix.collagen_content, matrix.matrix_degradation),
+    *_rules("biology.matrix", matrix.matrix_degradation),
     *_rules("biology.immunity", immunity.debris_sensing),
     *_rules("biology.injury", injury.cause_zonation, injury.debris_clearance),
-    *_rules("biology.hepatocytes", hepatocytes.crowding),
     *_rules("biology.vessels", vessels.sinusoidal_conductance),
     *_rules("biology.metabolism", metabolism.respiration),
     *_rules("growth", growth.growth),
@@ -162,7 +165,7 @@ class Disease:
 class ModelParameters:
     """Every physiological number of the model, in canonical units; a gradient may touch any of them.
 
-    signals, body_signals: by name of the signal. haematocrit [-]. perfusion_at_rest [1/s]: flow per tissue volume.
+    signals, body_signals: by name of the signal. adhesion_per_transit: captures of one cell [-]. haematocrit [-]. perfusion_at_rest [1/s]: flow per tissue volume.
     portal_mmHg, arterial_mmHg: of the two inlets [mmHg]. sinusoids_per_litre: of healthy liver [1e6/l].
     """
 
@@ -177,8 +180,8 @@ class ModelParameters:
     oxygen: OxygenParameters
     signals: dict[str, SignalParameters]
     body_signals: dict[str, BodySignal]
-    arrival: ArrivalParameters
     migration: MigrationParameters
+    adhesion_per_transit: Scalar
     haematocrit: Scalar
     perfusion_at_rest: Scalar
     portal_mmHg: Scalar

@@ -136,6 +136,7 @@ def _first_guess(model: LiverModel) -> Rest:
         excess={name: jnp.zeros((2, *shape)) for name in SIGNALS},
         inlet=dict.fromkeys(SIGNALS, jnp.zeros(())),
         arrival=one,
+        carried=one,
         circulation=Circulation(none, jnp.ones(()), jnp.ones(()), jnp.ones(())),
     )
     return Rest(voxel, constants, jnp.ones(()), solved, jnp.ones(()), _lowest(model, constants))
@@ -165,7 +166,7 @@ def _sweep(model: LiverModel, rest: Rest) -> Rest:
     for room, mechanism, states in _BALANCED:
         voxel |= balance(mechanism(fields, getattr(biology, room)), states, fields)
     occupied = structure(model, fields.with_(voxel))
-    voxel["quiescent"] = voxel["quiescent"] / model.grid.mean(occupied.occupancy)
+    voxel["quiescent"] = voxel["quiescent"] + 1.0 - occupied.occupancy  # no gradient that would move cells
     constants |= rest_constants(respond(model, fields.with_({**voxel, **constants}), solved), biology)
     return Rest(
         voxel=voxel,

@@ -34,6 +34,7 @@ class QuasiSteady:
     excess: signal -> both phases over the inlet, the guess of the next solve [nM], (2, nz, ny, nx).
     inlet: signal -> plasma level of the body [nM].
     arrival: where cells from the blood adhere, volume mean 1 [-], (nz, ny, nx).
+    carried: cells left in the blood over those in the inlet, the guess of the next solve [-], (nz, ny, nx).
     circulation: see `Circulation`.
     """
 
@@ -42,6 +43,7 @@ class QuasiSteady:
     excess: dict[str, Float[Array, "2 nz ny nx"]]
     inlet: dict[str, Float[Array, ""]]
     arrival: Float[Array, "nz ny nx"]
+    carried: Float[Array, "nz ny nx"]
     circulation: Circulation
 
 

@@ -94,25 +94,35 @@ def v_cycle(hierarchy: Hierarchy, rhs: Float[Array, "nz ny nx"]) -> Float[Array,
     """One symmetric V-cycle from zero: an approximate A^-1 rhs, linear in rhs."""
     operator = hierarchy.operators[0]
     if not hierarchy.plan:
-        x = gauss_seidel(operator, rhs, jnp.zeros_like(rhs), COARSEST_SWEEPS)
-        return gauss_seidel(operator, rhs, x, COARSEST_SWEEPS, reverse=True)
+        x = red_black(operator, rhs, COARSEST_SWEEPS)
+        return black_red(operator, rhs, x, COARSEST_SWEEPS)
     axes = hierarchy.plan[0]
-    x = gauss_seidel(operator, rhs, jnp.zeros_like(rhs), SWEEPS)
+    x = red_black(operator, rhs, SWEEPS)
     coarse = restrict(rhs - operator(x), axes)
     correction = v_cycle(Hierarchy(hierarchy.operators[1:], hierarchy.plan[1:]), coarse)
-    return gauss_seidel(operator, rhs, x + prolong(correction, axes, rhs.shape), SWEEPS, reverse=True)
+    return black_red(operator, rhs, x + prolong(correction, axes, rhs.shape), SWEEPS)
 
 
-def gauss_seidel(operator: Operator, rhs: Array, guess: Array, sweeps: int, *, reverse: bool = False) -> Array:
-    """Red-black Gauss-Seidel: `sweeps` times red then black, or black then red if reversed."""
-    red = _red(rhs.shape)
-    inverse = 1 / operator.diagonal
+def red_black(operator: Operator, rhs: Array, sweeps: int) -> Array:
+    """Gauss-Seidel from zero, the red cells first; the first half-sweep needs no neighbours."""
+    start = jnp.where(_red(rhs.shape), rhs / operator.diagonal, 0)
+    return lax.fori_loop(1, 2 * sweeps, _half_sweep(operator, rhs, 0), start)
 
-    def half_sweep(k: Array, x: Array) -> Array:
-        now = red == ((k % 2 == 1) if reverse else (k % 2 == 0))
+
+def black_red(operator: Operator, rhs: Array, guess: Array, sweeps: int) -> Array:
+    """Gauss-Seidel from a guess, the black cells first."""
+    return lax.fori_loop(0, 2 * sweeps, _half_sweep(operator, rhs, 1), guess)
+
+
+def _half_sweep(operator: Operator, rhs: Array, first: int) -> Callable[[Array, Array], Array]:
+    """Loop body that solves the cells of one colour: red (0) where counter + first is even."""
+    red, inverse = _red(rhs.shape), 1 / operator.diagonal
+
+    def body(k: Array, x: Array) -> Array:
+        now = red == ((k + first) % 2 == 0)
         return jnp.where(now, inverse * (rhs + neighbour_sum(operator, x)), x)
 
-    return lax.fori_loop(0, 2 * sweeps, half_sweep, guess)
+    return body
 
 
 def preconditioner(

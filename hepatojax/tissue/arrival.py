@@ -10,9 +10,9 @@ from hepatojax.mechanism import pytree
 from hepatojax.numerics.grid import Grid
 from hepatojax.numerics.operators import Operator, assemble
 from hepatojax.numerics.safe_math import safe_ratio
-from hepatojax.tissue.carried import positive_solution
+from hepatojax.tissue.carried import positive_solution, total
 from hepatojax.tissue.flow import Flow
-from hepatojax.tissue.transport import total, upwind
+from hepatojax.tissue.transport import upwind
 
 
 @pytree

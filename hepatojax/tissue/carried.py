@@ -1,4 +1,4 @@
-"""Linear balance of something carried: A(p) x = b(p) with A an M-matrix, solved and differentiated."""
+"""What the solves of carried species share: tolerances, a preconditioner, and the linear balance A(p) x = b(p)."""
 
 from __future__ import annotations
 
@@ -6,24 +6,63 @@ from collections.abc import Callable
 from typing import Any
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from hepatojax.numerics.linear_solve import LinearSolution, bicgstab
 from hepatojax.numerics.operators import Operator, neighbour_sum
 from hepatojax.numerics.quasi_steady import implicit_solution
-from hepatojax.tissue.transport import adjoint_tolerance, default_tolerance
+from hepatojax.numerics.safe_math import safe_ratio
 
 MAX_LINEAR = 1000
+INNER = (1e-2, 1e-1)  # bounds of the relative tolerance of a linear solve inside an outer iteration
+INNER_OF_TARGET = 0.3
+
+
+def default_tolerance(dtype: DTypeLike) -> float:
+    """Relative tolerance of a forward solve of a carried field: 1e-10 in float64, 1e-5 in float32."""
+    return 1e-10 if jnp.dtype(dtype) == jnp.float64 else 1e-5
+
+
+def adjoint_tolerance(dtype: DTypeLike) -> float:
+    """Relative tolerance of a tangent or transposed solve, in its own right-hand side: 1e-11 or 1e-6."""
+    return 1e-11 if jnp.dtype(dtype) == jnp.float64 else 1e-6
+
+
+def total(field: Array) -> Float[Array, ""]:
+    """Sum over all cells in float64 [unit of the field], for means and ledgers."""
+    return jnp.sum(field.astype(jnp.float64))
+
+
+def inner_tolerance(target: Array, norm: Array) -> Array:
+    """Relative tolerance [-] of an inner solve: what is left to do, and neither wasteful nor idle."""
+    tight, loose = INNER
+    wanted = INNER_OF_TARGET * safe_ratio(target, norm)
+    return jnp.where(wanted < tight, tight, jnp.where(wanted > loose, loose, wanted))
+
+
+def size_of(field: Array, share: ArrayLike = 1.0) -> Float[Array, ""]:
+    """A share [-] of the 2-norm of a field: the residual at which a solve with that right-hand side may stop."""
+    return share * jnp.sqrt(jnp.sum(field * field))
+
+
+def two_jacobi_sweeps(operator: Operator, loss: ArrayLike = 0.0) -> Callable[[Array], Array]:
+    """Preconditioner of a transport operator: two cells further along the flow at less than the price of a Krylov step.
+
+    Args:
+        operator: an M-matrix [um3/s]. loss: added to its diagonal [um3/s].
+    """
+    scale = 1.0 / (operator.diagonal + loss)
+    return lambda r: scale * (r + neighbour_sum(operator, scale * r))
 
 
 def solve_transport(operator: Operator, rhs: Array, guess: Array, *, tolerance: float) -> LinearSolution:
-    """BiCGStab with two Jacobi sweeps, which carry the answer along the flow at the price of one."""
-    scale = 1.0 / operator.diagonal
+    """BiCGStab for a transport operator.
 
-    def two_jacobi_sweeps(r: Array) -> Array:
-        return scale * (r + neighbour_sum(operator, scale * r))
-
-    return bicgstab(operator, two_jacobi_sweeps, rhs, guess, tolerance=tolerance, max_iterations=MAX_LINEAR)
+    Args:
+        operator: A [um3/s]. rhs, guess: (nz, ny, nx). tolerance: relative to the 2-norm of rhs.
+    """
+    return bicgstab(operator, two_jacobi_sweeps(operator), rhs, guess, tolerance=tolerance, max_iterations=MAX_LINEAR)
 
 
 def positive_solution(
@@ -38,7 +77,7 @@ def positive_solution(
     Negative values within the tolerance of the solve are set to zero; the derivative is that of the equations.
 
     Args:
-        equations: parameters -> (A, b); closes over no traced value.
+        equations: parameters -> (A [um3/s], b); closes over no traced value.
         parameters: any pytree of arrays. guess: start, (nz, ny, nx).
         tolerance: relative to the 2-norm of b; 1e-10 in float64, 1e-5 in float32.
     """
@@ -50,7 +89,7 @@ def positive_solution(
 
     def solve(parameters: Any, guess: Array) -> tuple[Array, tuple]:
         s = solve_transport(*equations(parameters), guess, tolerance=tolerance)
-        return jnp.maximum(s.value, 0), (s.iterations, s.residual, s.converged)
+        return jnp.where(s.value > 0, s.value, 0.0), (s.iterations, s.residual, s.converged)
 
     def linear_solve(parameters: Any, _: Array, rhs: Array, transposed: bool) -> Array:
         operator, _ = equations(parameters)

@@ -10,8 +10,18 @@ from hepatojax.mechanism import pytree
 from hepatojax.numerics.grid import AXES, Grid
 from hepatojax.numerics.operators import Faces, Operator, assemble, upper_neighbour
 from hepatojax.numerics.safe_math import safe_ratio
-from hepatojax.tissue.carried import positive_solution
-from hepatojax.tissue.transport import conductances, exponential, total
+from hepatojax.tissue.carried import positive_solution, total
+from hepatojax.tissue.transport import conductances, exponential
+
+
+@pytree
+class MigrationParameters:
+    """Registry subject `migration`: how hepatocytes give way to each other, and how MSC move once they adhere."""
+
+    crowding_diffusivity: ArrayLike  # of hepatocytes down crowding [um2/h]
+    msc_motility: ArrayLike  # random motility of MSC [um2/s]
+    msc_chemotactic_sensitivity: ArrayLike  # drift of MSC per gradient of receptor occupancy [um2/h]
+    msc_drift_half_saturation: ArrayLike  # CXCL12 at half occupancy [nM]
 
 
 @pytree
@@ -37,6 +47,43 @@ def chemotactic_potential(
 def crowding_potential(occupancy: Float[Array, "nz ny nx"], motility_um2_h: ArrayLike) -> Float[Array, "nz ny nx"]:
     """Potential that moves cells down crowding with flux -D n grad(occupancy): -D occupancy [um2/h]. BIOLOGY A5."""
     return -motility_um2_h * occupancy
+
+
+def relaxed_occupancy(
+    grid: Grid,
+    occupancy: Float[Array, "nz ny nx"],
+    mobile: Float[Array, "nz ny nx"],
+    motility_um2_h: ArrayLike,
+    step_h: ArrayLike,
+    *,
+    tolerance: float | None = None,
+) -> Float[Array, "nz ny nx"]:
+    """Occupancy after a step in which mobile cells give way to it; its gradient drives their motion at any step.
+
+        (o - o0) / dt = div(D m grad o)
+
+    With the old occupancy as potential the motion is an explicit diffusion, unstable for D m dt > h^2 / 2.
+
+    Args:
+        grid: tissue volumes and faces. occupancy: o0 [-], (nz, ny, nx).
+        mobile: volume of the cells that move, m >= 0 [-], (nz, ny, nx). motility_um2_h: D [um2/h]. step_h: dt [h].
+        tolerance: see `positive_solution`.
+
+    Returns:
+        o [-], (nz, ny, nx).
+
+    Reference: BIOLOGY A5.
+    """
+    dtype = occupancy.dtype
+    inertia = jnp.asarray(grid.volume, dtype) / jnp.asarray(step_h, dtype)
+    parameters = (conductances(grid, motility_um2_h, dtype), mobile, inertia, occupancy)
+    return positive_solution(_relaxation, parameters, occupancy, tolerance=tolerance).value
+
+
+def _relaxation(parameters: tuple[Faces, Array, Array, Array]) -> tuple[Operator, Array]:
+    conductance, mobile, inertia, occupancy = parameters
+    eased = tuple(conductance[a] * 0.5 * (mobile + upper_neighbour(mobile, a)) for a in AXES)
+    return assemble(eased, eased, inertia), inertia * occupancy
 
 
 def migrate(

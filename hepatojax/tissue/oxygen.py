@@ -16,15 +16,20 @@ from hepatojax.numerics.linear_solve import LinearSolution, bicgstab
 from hepatojax.numerics.operators import Faces, Operator, assemble, divergence, upper_neighbour
 from hepatojax.numerics.quasi_steady import implicit_solution
 from hepatojax.numerics.safe_math import safe_ratio
+from hepatojax.tissue.carried import (
+    adjoint_tolerance,
+    default_tolerance,
+    inner_tolerance,
+    size_of,
+    total,
+    two_jacobi_sweeps,
+)
 from hepatojax.tissue.flow import Flow
 from hepatojax.tissue.transport import (
     WideOperator,
-    adjoint_tolerance,
     conductances,
-    default_tolerance,
     face_flux,
     limited_correction,
-    total,
     upwind,
     with_limiter,
 )
@@ -36,8 +41,6 @@ INVERSE_STEPS = 6
 LARGEST_DROP = 0.1  # of a cell's content is left at least by one Newton step
 SHORTEST_STEP = 2.0**-6
 SUFFICIENT_DECREASE = 1e-4
-FORCING = (1e-2, 1e-1)  # bounds of the relative tolerance of the linear solve in a Newton step
-FORCING_OF_TARGET = 0.3
 
 
 @pytree
@@ -78,7 +81,7 @@ class Oxygen:
 
 
 def saturation(mmHg: ArrayLike, p: OxygenParameters) -> Array:
-    """Oxygen on haemoglobin over its capacity, H(p) = (p/P50)^n / (1 + (p/P50)^n). Reference: Hill (1910)."""
+    """Oxygen on haemoglobin over its capacity, H(p) = (p/P50)^n / (1 + (p/P50)^n) [-]. Reference: Hill (1910)."""
     ratio = jnp.asarray(mmHg) / p.p50_mmHg
     positive = ratio > 0
     power = jnp.where(positive, jnp.where(positive, ratio, 1.0) ** p.hill_exponent, 0.0)
@@ -182,8 +185,8 @@ class _Problem:
         exchange = self.flow.outflow * x.content - self.flow.inflow * self.inlet
         return divergence(total) + exchange + self.uptake(x.mmHg)
 
-    def jacobian(self, x: _Point) -> tuple[Operator | WideOperator, Array]:
-        """Derivative of the balance with respect to content, and the diagonal of its upwind M-matrix."""
+    def jacobian(self, x: _Point) -> tuple[Operator | WideOperator, Operator]:
+        """Derivative of the balance with respect to content, and its upwind M-matrix."""
         ease = 1.0 / x.slope
         half = self.parameters.uptake_half_saturation_mmHg
         flux = self.flow.flux
@@ -192,7 +195,7 @@ class _Problem:
         backward = tuple(backward[a] + self.conductance[a] * upper_neighbour(ease, a) for a in AXES)
         matrix = assemble(forward, backward, self.flow.outflow + self.demand * half / (half + x.mmHg) ** 2 * ease)
         full = with_limiter(matrix, flux, self.conductance, x.content) if self.limited else matrix
-        return full, matrix.diagonal
+        return full, matrix
 
 
 def _closed(flux: Faces) -> Faces:
@@ -201,10 +204,17 @@ def _closed(flux: Faces) -> Faces:
 
 def _content_change(problem: _Problem, x: _Point, rhs: Array, tolerance: ArrayLike, transposed: bool) -> LinearSolution:
     """The content change du that answers (d balance / d content) du = rhs, or the transposed system."""
-    operator, diagonal = problem.jacobian(x)
-    apply = operator.transposed if transposed else operator
+    operator, matrix = problem.jacobian(x)
+    if transposed:
+        operator, matrix = operator.transposed, matrix.transposed
     return bicgstab(
-        apply, lambda r: r / diagonal, rhs, jnp.zeros_like(rhs), tolerance=tolerance, max_iterations=MAX_LINEAR
+        operator,
+        two_jacobi_sweeps(matrix),
+        rhs,
+        jnp.zeros_like(rhs),
+        tolerance=1.0,
+        scale=size_of(rhs, tolerance),
+        max_iterations=MAX_LINEAR,
     )
 
 
@@ -226,8 +236,7 @@ def _newton(problem: _Problem, guess: Array, tolerance: float) -> _State:
         return _State(x, imbalance, jnp.sum(jnp.abs(imbalance)), newton, linear)
 
     def step(s: _State) -> _State:
-        forcing = jnp.clip(FORCING_OF_TARGET * target / s.norm, *FORCING)
-        change = _content_change(problem, s.x, -s.imbalance, forcing, False)
+        change = _content_change(problem, s.x, -s.imbalance, inner_tolerance(target, s.norm), False)
         linear = s.linear + change.iterations
 
         def moved(length: Array) -> tuple[Array, _State]:

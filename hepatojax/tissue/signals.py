@@ -21,23 +21,22 @@ from hepatojax.mechanism import pytree, static
 from hepatojax.numerics.grid import Grid
 from hepatojax.numerics.linear_solve import bicgstab, conjugate_gradient
 from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan, v_cycle
-from hepatojax.numerics.operators import Faces, Operator, assemble, neighbour_sum
+from hepatojax.numerics.operators import Faces, Operator, assemble
 from hepatojax.numerics.quasi_steady import implicit_solution
 from hepatojax.numerics.safe_math import safe_ratio
-from hepatojax.tissue.flow import Flow
-from hepatojax.tissue.transport import (
+from hepatojax.tissue.carried import (
     adjoint_tolerance,
-    by_differences,
-    conductances,
     default_tolerance,
-    exponential,
+    inner_tolerance,
+    size_of,
     total,
+    two_jacobi_sweeps,
 )
+from hepatojax.tissue.flow import Flow
+from hepatojax.tissue.transport import by_differences, conductances, exponential
 
 MAX_SWEEPS = 30
 MAX_LINEAR = 1000
-FORCING = (1e-2, 1e-1)  # bounds of the relative tolerance of the solves inside a sweep
-FORCING_OF_TARGET = 0.3
 
 
 @pytree
@@ -179,18 +178,14 @@ def _sweep(
     error of at most (V/2 tau) / (q + V/2 tau) per sweep, a few per cent at normal flow and below one at any flow.
     """
     mixed = system.mixed.transposed if transposed else system.mixed
-    scale = 1.0 / (mixed.diagonal + loss.rate)
-
-    def two_jacobi_sweeps(r: Array) -> Array:
-        return scale * (r + neighbour_sum(mixed, scale * r))
-
     right = rhs[0] + rhs[1]
     plasma = bicgstab(
         lambda y: mixed(y) + loss.apply(y, transposed),
-        two_jacobi_sweeps,
+        two_jacobi_sweeps(mixed, loss.rate),
         right,
         jnp.zeros_like(right),
-        tolerance=tolerance,
+        tolerance=1.0,
+        scale=size_of(right, tolerance),
         max_iterations=MAX_LINEAR,
     )
     right = rhs[0] + problem.exchange * plasma.value
@@ -199,7 +194,8 @@ def _sweep(
         lambda r: v_cycle(system.tissue, r),
         right,
         jnp.zeros_like(right),
-        tolerance=tolerance,
+        tolerance=1.0,
+        scale=size_of(right, tolerance),
         max_iterations=MAX_LINEAR,
     )
     return jnp.stack([tissue.value, plasma.value]), jnp.stack([tissue.iterations, plasma.iterations])
@@ -234,8 +230,7 @@ def _iterate(
         return _Progress(x, r, jnp.sum(jnp.abs(r)), target + rounding, sweeps, iterations)
 
     def step(s: _Progress) -> _Progress:
-        forcing = jnp.clip(FORCING_OF_TARGET * safe_ratio(s.target, s.norm), *FORCING)
-        change, iterations = answer(s.excess, -s.imbalance, forcing)
+        change, iterations = answer(s.excess, -s.imbalance, inner_tolerance(s.target, s.norm))
         return at(s.excess + change, s.sweeps + 1, s.iterations + iterations)
 
     start = at(guess, jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.int32))
@@ -324,7 +319,8 @@ def solve_signals(
     """A group of signals that do not read each other, one after the other in a single compiled loop.
 
     Args:
-        parameters, body: every entry of shape (s,). The others as for `solve_signal`, species leading.
+        secretion_nM_s [nM/s], uptake_per_s [1/s], guess_nM [nM]: as for `solve_signal`, species leading.
+        parameters, body: every entry of shape (s,). The others as for `solve_signal`.
 
     Returns:
         A `Signal` whose entries all have the species leading.

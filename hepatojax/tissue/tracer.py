@@ -11,9 +11,9 @@ from hepatojax.mechanism import pytree
 from hepatojax.numerics.grid import Grid
 from hepatojax.numerics.linear_solve import LinearSolution
 from hepatojax.numerics.operators import Faces, Operator, assemble
-from hepatojax.tissue.carried import positive_solution, solve_transport
+from hepatojax.tissue.carried import default_tolerance, positive_solution, solve_transport, total
 from hepatojax.tissue.flow import Flow
-from hepatojax.tissue.transport import conductances, default_tolerance, exponential, total, upwind
+from hepatojax.tissue.transport import conductances, exponential, upwind
 
 
 @pytree

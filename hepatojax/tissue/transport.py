@@ -20,21 +20,6 @@ SERIES_BELOW = 1e-2  # cell Peclet number under which the Bernoulli function is 
 FLAT_BELOW = 1e-24  # product of two differences under which a profile counts as flat
 
 
-def default_tolerance(dtype: DTypeLike) -> float:
-    """Relative tolerance of a forward solve of a carried field: 1e-10 in float64, 1e-5 in float32."""
-    return 1e-10 if jnp.dtype(dtype) == jnp.float64 else 1e-5
-
-
-def adjoint_tolerance(dtype: DTypeLike) -> float:
-    """Relative tolerance of a tangent or transposed solve, in its own right-hand side: 1e-11 or 1e-6."""
-    return 1e-11 if jnp.dtype(dtype) == jnp.float64 else 1e-6
-
-
-def total(field: Array) -> Float[Array, ""]:
-    """Sum over all cells in float64, for means and ledgers."""
-    return jnp.sum(field.astype(jnp.float64))
-
-
 def conductances(grid: Grid, diffusivity: ArrayLike, dtype: DTypeLike) -> Faces:
     """Diffusive conductance of each face, T = D A / h.
 
@@ -48,7 +33,7 @@ def conductances(grid: Grid, diffusivity: ArrayLike, dtype: DTypeLike) -> Faces:
 
 
 def upwind(flux: Faces, conductance: Faces) -> tuple[Faces, Faces]:
-    """First-order upwind flux: forward = T + max(q, 0), backward = T + max(-q, 0).
+    """First-order upwind flux: forward = T + q where q > 0, backward = T - q where q < 0.
 
     Args:
         flux, conductance: q and T per axis [um3/s], each (nz, ny, nx).
@@ -56,13 +41,17 @@ def upwind(flux: Faces, conductance: Faces) -> tuple[Faces, Faces]:
     Returns:
         The forward and backward face coefficients [um3/s].
     """
-    forward = tuple(t + jnp.maximum(q, 0) for q, t in zip(flux, conductance, strict=True))
-    backward = tuple(t + jnp.maximum(-q, 0) for q, t in zip(flux, conductance, strict=True))
+    forward = tuple(t + _downstream(q) for q, t in zip(flux, conductance, strict=True))
+    backward = tuple(t + _downstream(-q) for q, t in zip(flux, conductance, strict=True))
     return forward, backward
 
 
+def _downstream(flux: Array) -> Array:
+    return jnp.where(flux > 0, flux, 0.0)
+
+
 def bernoulli(peclet: ArrayLike) -> Array:
-    """B(x) = x / (e^x - 1), smooth through zero and safe at any x."""
+    """B(x) = x / (e^x - 1) [-], smooth through zero and safe at any x."""
     x = jnp.asarray(peclet)
     small = jnp.abs(x) < SERIES_BELOW
     positive = jnp.where(small, 1.0, jnp.abs(x))
@@ -90,8 +79,8 @@ def exponential(flux: Faces, conductance: Faces) -> tuple[Faces, Faces]:
     for q, t in zip(flux, conductance, strict=True):
         diffuses = t > 0
         peclet = q / jnp.where(diffuses, t, 1)
-        forward.append(jnp.where(diffuses, t * bernoulli(-peclet), jnp.maximum(q, 0)))
-        backward.append(jnp.where(diffuses, t * bernoulli(peclet), jnp.maximum(-q, 0)))
+        forward.append(jnp.where(diffuses, t * bernoulli(-peclet), _downstream(q)))
+        backward.append(jnp.where(diffuses, t * bernoulli(peclet), _downstream(-q)))
     return tuple(forward), tuple(backward)
 
 
@@ -106,6 +95,9 @@ def by_differences(forward: Faces, backward: Faces, row_sum: Array, field: Array
         (A u)_i = r_i u_i + sum over neighbours of a_ij (u_i - u_j)
 
     For a carrier with balanced flow and zero inlet the row sums are its inflow plus any first-order loss.
+
+    Args:
+        forward, backward: face coefficients per axis [um3/s]. row_sum: r [um3/s]. field: u, (nz, ny, nx).
     """
     result = row_sum * field
     for a in AXES:
@@ -118,6 +110,9 @@ def van_albada(first: Array, second: Array) -> tuple[Array, Array, Array]:
     """Limited mean of two neighbouring differences, and its two derivatives; zero where they disagree in sign.
 
         psi(a, b) = a b (a + b) / (a^2 + b^2)
+
+    Args:
+        first, second: a and b, same shape and unit [u].
 
     Reference: van Albada, van Leer, Roberts (1982), Astron. Astrophys. 108:76.
     """
@@ -185,7 +180,12 @@ def _shifted(field: Array, axis: int, cells: int) -> Array:
 
 
 def with_limiter(upwind_operator: Operator, flux: Faces, conductance: Faces, field: Array) -> WideOperator:
-    """True Jacobian of the limited scheme: the upwind operator plus the derivative of `limited_correction`."""
+    """True Jacobian of the limited scheme: the upwind operator plus the derivative of `limited_correction`.
+
+    Args:
+        upwind_operator: its linear part. flux, conductance: q and T per axis [um3/s].
+        field: u at which the correction is differentiated, (nz, ny, nx).
+    """
     forward, backward, below, above = [], [], [], []
     diagonal = upwind_operator.diagonal
     for axis in AXES:

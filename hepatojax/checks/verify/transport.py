@@ -1,0 +1,121 @@
+"""Carried species against exact solutions: transit times, moving fronts, capture, motion of cells."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float
+
+from hepatojax.checks.records import Check, Record, at_least, at_most
+from hepatojax.checks.verify.exact import box_grid, observed_order, points, root_mean_square
+from hepatojax.checks.verify.oxygen import HUMAN_FLOW
+from hepatojax.checks.verify.perfusion import CENTRAL_UM, PORTAL_UM, RADIUS_UM, solved
+from hepatojax.numerics.grid import Grid
+from hepatojax.tissue.arrival import unit_arrival
+from hepatojax.tissue.flow import Flow
+from hepatojax.tissue.geometry import Lobule
+from hepatojax.tissue.hexagon import hexagonal_lobule, radial_column
+from hepatojax.tissue.migration import migrate
+from hepatojax.tissue.tracer import blood_age, unit_pulse
+
+_pulse = jax.jit(lambda *arguments: unit_pulse(*arguments, 400), static_argnums=())
+
+
+def hexagon_with_flow(cells: tuple[int, int, int]) -> tuple[Lobule, Flow]:
+    """A human lobule at rest, perfused at 1 ml/min per ml."""
+    lobule = hexagonal_lobule(cells, RADIUS_UM, 20.0 * cells[2], CENTRAL_UM, PORTAL_UM)
+    lobule = jax.tree.map(jnp.asarray, lobule)
+    return lobule, solved(lobule, HUMAN_FLOW).flow.times(float(lobule.grid.total_volume) / 60.0)
+
+
+def transit_time() -> Iterator[Record]:
+    """V04: the mean transit time of a pulse, and the mean age of the blood that leaves, are phi V/Q."""
+    lobule, flow = hexagon_with_flow((26, 30, 2))
+    grid, share = lobule.grid, 0.15
+    exact = share * float(grid.total_volume / flow.total)
+    pulse = _pulse(grid, flow, jnp.full(grid.shape, share), 0.0, 12.0 * exact)
+    age = jax.jit(blood_age)(grid, flow, share, jnp.zeros(grid.shape)).value
+    leaving = float(jnp.sum(flow.outflow * age) / flow.total)
+    source = "V04, exact"
+    yield at_most("V04", "mean transit time of a pulse, relative error", _off(pulse.mean_transit_s, exact), 0.02, "-", source)
+    yield at_most("V04", "age of the leaving blood, relative error", _off(leaving, exact), 1e-8, "-", source)
+    yield at_least("V04", "share of the dose that has left", float(pulse.recovered), 0.999, "-", source)
+
+
+def _off(value: ArrayLike, exact: float) -> float:
+    return abs(float(value) / exact - 1.0)
+
+
+def moving_front() -> Iterator[Record]:
+    """V09: a pulse keeps its dose, stays positive and adds no variation at cell Peclet numbers 0.1 to 100."""
+    cells, spacing, speed = 60, 10.0, 50.0
+    grid = box_grid((1, 1, cells), (1.0, 1.0, spacing * cells))
+    line = jnp.zeros(grid.shape)
+    flow = Flow(
+        (line, line, line.at[..., :-1].set(speed)), line.at[0, 0, 0].set(speed), line.at[0, 0, -1].set(speed)
+    )
+    lowest, gap, growth = 0.0, 0.0, -1.0
+    for peclet in (0.1, 1.0, 10.0, 100.0):
+        pulse = _pulse(grid, flow, jnp.ones(grid.shape), speed * spacing / peclet, 0.5 * cells * spacing / speed)
+        content = pulse.amount[0, 0]
+        lowest = min(lowest, float(jnp.min(content)), float(jnp.min(pulse.outflow_per_s)))
+        gap = max(gap, abs(float(jnp.sum(content) + pulse.recovered) - 1.0))
+        growth = max(growth, float(jnp.sum(jnp.abs(jnp.diff(content, prepend=0.0, append=0.0)))) - 2.0)
+    yield at_least("V09", "lowest concentration of a pulse", lowest, 0.0, "-", "V09, exact")
+    yield at_most("V09", "dose lost or made", gap, 1e-6, "-", "V09, exact")
+    yield at_most("V09", "growth of the total variation", growth, 0.0, "-", "V09, exact")
+
+
+def arrival() -> Iterator[Record]:
+    """Cells of the blood that adhere at first order along a column: 1 - exp(-k) are caught, exp(-k s) is left."""
+    lobule = jax.tree.map(jnp.asarray, radial_column(200, RADIUS_UM, 10.0, CENTRAL_UM, PORTAL_UM))
+    flow = solved(lobule, HUMAN_FLOW).flow
+    ones, adhesion = jnp.ones(lobule.grid.shape), 1.5
+    caught = jax.jit(unit_arrival)(lobule.grid, flow, ones, adhesion, ones)
+    passed = (jnp.cumsum(lobule.grid.volume) - 0.5 * lobule.grid.volume.ravel()) / lobule.grid.total_volume
+    error = caught.carried.ravel() - jnp.exp(-adhesion * passed)
+    mean = float(lobule.grid.mean(caught.density))
+    share = float(caught.captured_share)
+    source = "exact, plug flow"
+    yield at_most("arrival", "cells left in the blood, error", float(jnp.max(jnp.abs(error))), 1e-2, "-", source)
+    yield at_most("arrival", "share caught in a pass, error", abs(share - 1.0 + np.exp(-adhesion)), 1e-2, "-", source)
+    yield at_most("arrival", "volume mean of the density - 1", abs(mean - 1.0), 1e-10, "-", source)
+
+
+def motion() -> Iterator[Record]:
+    """Cells spread as cos(k x) exp(-D k^2 t), come to rest as exp(phi/D), and none is lost in a hexagon."""
+    errors, grids = [], (8, 16, 32, 64)
+    for cells in grids:
+        grid = box_grid((1, 1, cells), (10.0, 10.0, 200.0))
+        x = points(grid)[2]
+        potential = 900.0 * jnp.cos(np.pi * x / 200.0)
+        rest = jnp.exp(potential / 300.0)
+        density = rest / grid.mean(rest)
+        moved = jax.jit(migrate)(grid, jnp.ones(grid.shape), potential, 300.0, 1e9).density
+        errors.append(root_mean_square(moved / density - 1.0, grid.volume))
+    wave = np.pi / 200.0
+    spread = jax.jit(migrate)(grid, 1.0 + 0.5 * jnp.cos(wave * x), jnp.zeros_like(x), 300.0, 0.5).density
+    exact = 1.0 + 0.5 * jnp.cos(wave * x) / (1.0 + 300.0 * wave**2 * 0.5)  # backward Euler in time
+    yield at_most("motion", "equilibrium exp(phi/D) of drifting cells, L2", errors[-1], 1e-4, "-", "exact")
+    yield at_most("motion", "spread of a cosine in one step", float(jnp.max(jnp.abs(spread - exact))), 1e-3, "-", "exact")
+    yield at_most("motion", "cells lost in a hexagon", _lost_by_motion(), 1e-12, "-", "conservation")
+
+
+def _lost_by_motion() -> float:
+    lobule, _ = hexagon_with_flow((20, 24, 2))
+    grid, random = lobule.grid, np.random.default_rng(0)
+    density, potential = (jnp.asarray(random.uniform(0.0, s, grid.shape)) for s in (1.0, 1e3))
+    moved = jax.jit(migrate)(grid, density, potential, 50.0, 6.0).density
+    return abs(float(grid.integral(moved) / grid.integral(density)) - 1.0)
+
+
+CHECKS = (
+    Check("V04", "central-volume theorem", transit_time),
+    Check("V09", "moving fronts", moving_front),
+    Check("arrival", "capture of cells from the blood", arrival),
+    Check("motion", "motion of cells", motion),
+)

@@ -1,0 +1,165 @@
+"""Oxygen: the dissociation curve and its inverse, exact small cases, hypoxia, conservation and derivatives."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from scipy.optimize import brentq
+
+from hepatojax.numerics.grid import Grid
+from hepatojax.tissue.flow import Flow
+from hepatojax.tissue.oxygen import (
+    TRANSPORTS,
+    OxygenParameters,
+    content,
+    content_slope,
+    mixed_inlet_mmHg,
+    pressure_of,
+    solve_oxygen,
+)
+from tests.reference.flows import block, channel, coarsened, corner_to_corner
+
+BLOOD = OxygenParameters(
+    solubility_mM_mmHg=1.35e-3,
+    capacity_mM=8.4,
+    p50_mmHg=26.8,
+    hill_exponent=2.7,
+    diffusivity_um2_s=2000.0,
+    uptake_half_saturation_mmHg=1.0,
+)
+
+
+def start(grid: Grid, dtype=jnp.float64) -> jax.Array:
+    return jnp.full(grid.shape, 40.0, dtype)
+
+
+def imbalance(oxygen) -> float:
+    return float(abs(oxygen.inflow - oxygen.outflow - oxygen.uptake) / oxygen.inflow)
+
+
+def test_content_and_its_inverse():
+    mmHg = jnp.asarray(10.0 ** np.linspace(-9, 2, 300))
+    np.testing.assert_allclose(pressure_of(content(mmHg, BLOOD), BLOOD), mmHg, rtol=1e-5)
+    exact = jax.vmap(jax.grad(lambda p: content(p, BLOOD)))(mmHg)
+    np.testing.assert_allclose(content_slope(mmHg, BLOOD), exact, rtol=1e-12)
+    assert content(0.0, BLOOD) == 0.0
+    assert pressure_of(0.0, BLOOD) == 0.0
+    assert bool(jnp.isfinite(jax.grad(lambda p: content(p, BLOOD))(jnp.zeros((), jnp.float32))))
+
+
+def test_mixed_inlet_adds_contents():
+    mixed = mixed_inlet_mmHg(50.0, 95.0, 0.25, BLOOD)
+    assert float(content(mixed, BLOOD)) == pytest.approx(0.25 * content(95.0, BLOOD) + 0.75 * content(50.0, BLOOD))
+    assert 50.0 < mixed < 0.25 * 95.0 + 0.75 * 50.0  # haemoglobin saturates
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_without_demand_the_inlet_is_everywhere(transport):
+    grid, flow = corner_to_corner((2, 6, 5), (20.0, 15.0, 10.0), seed=1)
+    oxygen = solve_oxygen(grid, flow, jnp.zeros(grid.shape), 65.0, BLOOD, start(grid), transport=transport)
+    np.testing.assert_allclose(oxygen.mmHg[grid.active], 65.0, rtol=1e-7)
+    assert bool(oxygen.converged)
+
+
+def test_one_cell_is_the_well_mixed_balance():
+    grid = block((1, 1, 1), (10.0, 10.0, 10.0))
+    rate = jnp.full((1, 1, 1), 20.0)
+    zero = jnp.zeros((1, 1, 1))
+    oxygen = solve_oxygen(grid, Flow((zero, zero, zero), rate, rate), zero + 0.1, 65.0, BLOOD, start(grid))
+
+    def balance(p: float) -> float:
+        return float(20.0 * (content(65.0, BLOOD) - content(p, BLOOD)) - 1000.0 * 0.1 * p / (1.0 + p))
+
+    assert float(oxygen.mmHg[0, 0, 0]) == pytest.approx(brentq(balance, 0.0, 65.0, xtol=1e-12), rel=1e-8)
+    assert float(oxygen.outlet_mM) == pytest.approx(float(oxygen.content_mM[0, 0, 0]))
+
+
+def test_upwind_plug_flow_is_a_march_from_cell_to_cell():
+    grid, flow = channel(12)
+    still = BLOOD.__class__(**{**BLOOD.__dict__, "diffusivity_um2_s": 0.0})
+    demand = jnp.linspace(0.5, 2.0, 12)[None, None, :]
+    found = solve_oxygen(grid, flow, demand, 65.0, still, start(grid), transport="upwind").mmHg[0, 0]
+    entering, rate, volume = float(content(65.0, BLOOD)), float(flow.total), float(grid.volume[0, 0, 0])
+    for k in range(12):
+        taken = volume * float(demand[0, 0, k]) / rate
+        p = brentq(lambda p, e=entering, t=taken: e - float(content(p, BLOOD)) - t * p / (1 + p), 0, 65, xtol=1e-13)
+        assert float(found[k]) == pytest.approx(p, rel=1e-6)
+        entering = float(content(p, BLOOD))
+    assert p < 1.0  # the march ends in hypoxia
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("ratio", [0.9, 1.5])
+def test_hypoxic_tissue_from_a_cold_start(transport, dtype, ratio):
+    grid, flow = corner_to_corner((2, 12, 12), (20.0, 20.0, 20.0), seed=4)
+    random = np.random.default_rng(5)
+    patchy = np.exp(0.5 * random.standard_normal(grid.shape)) * (random.random(grid.shape) > 0.1)
+    supply = float(flow.total * content(65.0, BLOOD))
+    demand = jnp.asarray(ratio * supply * patchy / float(jnp.sum(grid.volume * patchy)), dtype)
+    oxygen = solve_oxygen(grid, flow, demand, 65.0, BLOOD, start(grid, dtype), transport=transport)
+    assert bool(oxygen.converged)
+    assert oxygen.mmHg.dtype == dtype
+    assert int(oxygen.newton_iterations) <= 25
+    assert float(oxygen.mmHg[grid.active].min()) > 0.0
+    assert float(oxygen.mmHg.max()) <= 65.0 * (1 + 1e-4)
+    assert imbalance(oxygen) < (1e-9 if dtype == jnp.float64 else 1e-4)
+    again = solve_oxygen(grid, flow, demand, 65.0, BLOOD, oxygen.mmHg, transport=transport)
+    assert int(again.newton_iterations) <= 1
+
+
+@pytest.mark.parametrize(("peclet", "bound"), [(0.2, 0.6), (1.0, 0.85)])
+def test_limited_transport_holds_the_hypoxic_map_at_20_um(peclet, bound):
+    fine_grid, fine = corner_to_corner((1, 64, 64), (20.0, 5.0, 5.0))
+    speed = sum(float(jnp.abs(q).mean()) for q in fine.flux[1:]) / np.sqrt(2) / 100.0
+    fine = fine.times(peclet * 2000.0 / 20.0 / speed)
+
+    def solve(ratio: int, transport: str) -> np.ndarray:
+        grid, flow = coarsened(fine_grid, fine, ratio)
+        demand = jnp.full(grid.shape, 0.8 * flow.total * content(65.0, BLOOD) / grid.total_volume)
+        oxygen = solve_oxygen(grid, flow, demand, 65.0, BLOOD, start(grid), transport=transport, tolerance=1e-7)
+        assert bool(oxygen.converged)
+        return np.asarray(oxygen.mmHg[0])
+
+    exact = solve(1, "limited").reshape(16, 4, 16, 4).mean((1, 3))
+    limited, upwind = (np.sqrt(((solve(4, t) - exact) ** 2).mean()) for t in TRANSPORTS)
+    assert exact.min() < 10.0
+    assert limited < bound
+    assert limited < 0.7 * upwind
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_both_modes_of_differentiation_agree_with_differences(transport):
+    grid, flow = corner_to_corner((1, 6, 6), (20.0, 20.0, 20.0), seed=7)
+    random = np.random.default_rng(1)
+    demand, direction, weight = (
+        jnp.asarray(a) * (grid.volume > 0).astype(float) for a in random.random((3, *grid.shape))
+    )
+
+    def objective(change, dtype=jnp.float64, tolerance=1e-13):
+        p = jax.tree.map(lambda a: jnp.asarray(a, dtype), BLOOD)
+        p = OxygenParameters(**{**p.__dict__, "hill_exponent": p.hill_exponent + 0.1 * change})
+        vmax = (0.15 * demand).astype(dtype) * (1.0 + change * direction.astype(dtype))
+        oxygen = solve_oxygen(
+            grid, flow.times(1.0 + 0.3 * change.astype(jnp.float64)), vmax, 65.0 + 5.0 * change, p, start(grid, dtype),
+            transport=transport, tolerance=tolerance,
+        )  # fmt: skip
+        return jnp.sum(weight.astype(dtype) * oxygen.mmHg) + oxygen.outflow.astype(dtype) * 1e-3
+
+    zero = jnp.zeros(())
+    reverse = float(jax.jit(jax.grad(objective))(zero))
+    forward = float(jax.jit(lambda x: jax.jvp(objective, (x,), (jnp.ones(()),))[1])(zero))
+    value = jax.jit(objective)
+    difference = float(value(zero + 1e-5) - value(zero - 1e-5)) / 2e-5
+    assert forward == pytest.approx(reverse, rel=1e-9)
+    assert difference == pytest.approx(reverse, rel=1e-6)
+    single = jax.jit(jax.grad(partial(objective, dtype=jnp.float32, tolerance=None)))(jnp.zeros((), jnp.float32))
+    assert float(single) == pytest.approx(reverse, rel=2e-3)
+
+
+def test_unknown_transport_is_refused():
+    grid, flow = channel(3)
+    with pytest.raises(ValueError, match="limited, upwind"):
+        solve_oxygen(grid, flow, jnp.zeros(grid.shape), 65.0, BLOOD, start(grid), transport="central")
