@@ -8,7 +8,7 @@ import jax
 
 from hepatojax.assembly import build_lobule, registry_of, resting_model
 from hepatojax.model import LiverModel, check_model
-from hepatojax.onset import diseased, onset_state
+from hepatojax.onset import Presets, diseased, onset_state
 from hepatojax.scenario import Scenario
 from hepatojax.state import LiverState
 from hepatojax.therapy.schedule import DoseSchedule, schedule_of
@@ -37,8 +37,11 @@ def build(scenario: Scenario, *, arm: str | None = None) -> tuple[LiverModel, Li
     return study.model, study.state, study.schedules[name]
 
 
-def build_study(scenario: Scenario) -> Study:
+def build_study(scenario: Scenario, presets: Presets | None = None) -> Study:
     """Everything that the arms of a scenario share, built once, and their schedules.
+
+    Args:
+        scenario: checked. presets: where chronic start states are kept between runs.
 
     Raises:
         SimulationError: no resting lobule exists, or the disease could not be run.
@@ -49,7 +52,7 @@ def build_study(scenario: Scenario) -> Study:
     check_model()
     parameters = registry_of(scenario)
     model, healthy = resting_model(scenario, parameters, build_lobule(scenario, parameters))
-    state = onset_state(scenario, parameters, model, healthy)
+    state = onset_state(scenario, parameters, model, healthy, presets)
     rows = max(len(arm.infusions) for arm in scenario.arms)
     schedules = {arm.name: schedule_of(arm.infusions, max(rows, 1)) for arm in scenario.arms}
     return Study(diseased(scenario, model), state, schedules)

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from hepatojax.biology.immunity import M2_ORIGINS, m2_by_origin
 from hepatojax.biology.secretion import SIGNALS, secretion_by_population
 from hepatojax.body.biodistribution import ORGANS
 from hepatojax.body.scores import albi, child_pugh, meld, meld_3
@@ -168,7 +169,30 @@ def _source_of_hgf(population: str) -> Endpoint:
     return Endpoint(f"source_hgf_by_{population}", "nM/h", f"HGF made by {population}, mean over the lobule", value)
 
 
-SOURCES = tuple(_source_of_hgf(population) for population in ("resident", "macrophage_m2", "stellate", "msc"))
+def _source_of_m2(origin: str) -> Endpoint:
+    def value(r: Reading) -> Array:
+        return r.model.grid.mean(m2_by_origin(r.fields, r.model.parameters.biology.immunity)[origin])
+
+    return Endpoint(
+        f"source_m2_by_{origin}", "1/h", f"M2 macrophages that come by {origin}, mean over the lobule", value
+    )
+
+
+def _source_of_regulation(organ: str) -> Endpoint:
+    def value(r: Reading) -> Array:
+        if organ == "liver":
+            return _cells_in_liver(r, "msc_death")
+        return r.fields.deaths_outside[organ]
+
+    meaning = f"viable MSC that die in {organ} and educate phagocytes"
+    return Endpoint(f"source_education_by_{organ}", "1e6 cells/h", meaning, value)
+
+
+SOURCES = (
+    *(_source_of_hgf(population) for population in ("resident", "macrophage_m2", "stellate", "msc")),
+    *(_source_of_m2(origin) for origin in M2_ORIGINS),
+    *(_source_of_regulation(organ) for organ in (*ORGANS, "liver")),
+)
 
 ENDPOINTS: dict[str, Endpoint] = {e.name: e for e in (*CLINIC, *TISSUE, *BLOOD, *CELLS, *SOURCES)}
 

@@ -165,8 +165,9 @@ class Disease:
 class ModelParameters:
     """Every physiological number of the model, in canonical units; a gradient may touch any of them.
 
-    signals, body_signals: by name of the signal. adhesion_per_transit: captures of one cell [-]. haematocrit [-]. perfusion_at_rest [1/s]: flow per tissue volume.
-    portal_mmHg, arterial_mmHg: of the two inlets [mmHg]. sinusoids_per_litre: of healthy liver [1e6/l].
+    signals, body_signals: by name of the signal. adhesion_per_transit: captures of one cell [-]. haematocrit [-].
+    perfusion_at_rest: flow per tissue volume [1/s]. portal_mmHg, arterial_mmHg: of the two inlets [mmHg].
+    sinusoids_per_litre: of healthy liver [1e6/l].
     """
 
     biology: BiologyParameters

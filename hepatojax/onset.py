@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any, Protocol
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -37,7 +39,21 @@ def diseased(scenario: Scenario, model: LiverModel) -> LiverModel:
     return dataclasses.replace(model, disease=disease, lobule_share=1.0 - spec.resected_fraction)
 
 
-def onset_state(scenario: Scenario, parameters: Parameters, model: LiverModel, healthy: LiverState) -> LiverState:
+class Presets(Protocol):
+    """Where start states are kept between runs."""
+
+    def load(self, key: str) -> dict[str, Any] | None:
+        """The state kept under a key, or None."""
+        ...
+
+    def save(self, key: str, state: dict[str, np.ndarray]) -> None:
+        """Keep a state under a key."""
+        ...
+
+
+def onset_state(
+    scenario: Scenario, parameters: Parameters, model: LiverModel, healthy: LiverState, presets: Presets | None = None
+) -> LiverState:
     """The state at day 0.
 
     A chronic start is computed on a porto-central column, lifted to the grid by the zone coordinate, relaxed on the
@@ -45,17 +61,44 @@ def onset_state(scenario: Scenario, parameters: Parameters, model: LiverModel, h
 
     Args:
         scenario: checked. parameters: of its species. model: healthy, at rest. healthy: its state.
+        presets: where chronic states are kept; without it they are computed anew.
 
     Raises:
         SimulationError: the chronic course failed.
     """
     spec = scenario.disease
-    state = healthy
-    if spec.start == "chronic":
-        column = chronic_column(scenario, parameters)
-        state = lifted(model, healthy, *column)
-        state = relaxed(scenario, diseased(scenario, model), state)
+    state = chronic_state(scenario, parameters, model, healthy, presets) if spec.start == "chronic" else healthy
     return wounded(spec, model, resected(spec, state))
+
+
+def chronic_state(
+    scenario: Scenario, parameters: Parameters, model: LiverModel, healthy: LiverState, presets: Presets | None
+) -> LiverState:
+    """The chronically ill liver at day 0, from the presets or computed and kept there.
+
+    Raises:
+        SimulationError: the course failed.
+    """
+    leaves, structure = jax.tree_util.tree_flatten_with_path(healthy)
+    names = [jax.tree_util.keystr(path, simple=True, separator=" ") for path, _ in leaves]
+    key = preset_key(scenario, parameters)
+    kept = presets.load(key) if presets else None
+    if kept is not None:
+        return jax.tree.unflatten(
+            structure, [jnp.asarray(kept[name], leaf.dtype) for name, (_, leaf) in zip(names, leaves, strict=True)]
+        )
+    state = lifted(model, healthy, *chronic_column(scenario, parameters))
+    state = relaxed(scenario, diseased(scenario, model), state)
+    if presets:
+        presets.save(key, dict(zip(names, map(np.asarray, jax.tree.leaves(state)), strict=True)))
+    return state
+
+
+def preset_key(scenario: Scenario, parameters: Parameters) -> str:
+    """Everything that a chronic state depends on, as text."""
+    numerics = dataclasses.replace(scenario.run, end_h=0.0, fields=())
+    parts = (scenario.lobule, scenario.grid, scenario.disease, numerics, scenario.patient, scenario.direct_only)
+    return repr((scenario.species, *parts, parameters.hash))
 
 
 def chronic_column(scenario: Scenario, parameters: Parameters) -> tuple[Array, LiverState]:

@@ -110,12 +110,49 @@ def macrophage_switch(fields: Fields, p: ImmunityParameters) -> dict[str, Array]
 
     Reference: BIOLOGY A6, A8 (amplifications 3 to 5).
     """
+    return {"switch_rate": sum(switch_by_cause(fields, p).values())}
+
+
+def switch_by_cause(fields: Fields, p: ImmunityParameters) -> dict[str, Array]:
+    """The terms of the switch of M1 to M2, see `macrophage_switch`.
+
+    Args:
+        fields: what `macrophage_switch` reads [-, nM], each (nz, ny, nx).
+        p: rates [1/h], half saturations [nM, -].
+
+    Returns:
+        cause -> rate [1/h]: "itself", "debris", "il10", "msc_contact", "relay".
+
+    Reference: BIOLOGY A6, A8.
+    """
     educated = fields.macrophage_educated
     relay = educated / (fields.macrophage_m1 + educated + p.contact_half_saturation)
-    rate = p.switch_rate + p.switch_debris_rate * hill(fields.debris, p.switch_debris_half_saturation)
-    rate = rate + p.switch_il10_rate * hill(fields.il10, p.switch_il10_half_saturation)
-    rate = rate + p.contact_rate * fields.licensing * fields.msc_contact + p.relay_rate * relay
-    return {"switch_rate": rate}
+    return {
+        "itself": p.switch_rate + jnp.zeros_like(educated),
+        "debris": p.switch_debris_rate * hill(fields.debris, p.switch_debris_half_saturation),
+        "il10": p.switch_il10_rate * hill(fields.il10, p.switch_il10_half_saturation),
+        "msc_contact": p.contact_rate * fields.licensing * fields.msc_contact,
+        "relay": p.relay_rate * relay,
+    }
+
+
+M2_ORIGINS = ("itself", "debris", "il10", "msc_contact", "relay", "education")
+
+
+def m2_by_origin(fields: Fields, p: ImmunityParameters) -> dict[str, Array]:
+    """Where M2 come from: M1 that switch, by cause, and educated monocytes that arrive.
+
+    Args:
+        fields: what `macrophage_switch` and `macrophage_turnover` read, each (nz, ny, nx) or scalar.
+        p: rates [1/h], half saturations [nM, -].
+
+    Returns:
+        origin of `M2_ORIGINS` -> M2 gained [1/h], each (nz, ny, nx).
+
+    Reference: BIOLOGY A6, A8.
+    """
+    switched = {cause: rate * fields.macrophage_m1 for cause, rate in switch_by_cause(fields, p).items()}
+    return {**switched, "education": fields.education_influx + jnp.zeros_like(fields.macrophage_m1)}
 
 
 @slow(

@@ -14,8 +14,10 @@ import jax
 import numpy as np
 
 from hepatojax.build import Study, build_study
+from hepatojax.cli.device import cache_folder
 from hepatojax.cli.progress import progress
 from hepatojax.endpoints import ENDPOINTS
+from hepatojax.io.presets import PresetFolder
 from hepatojax.io.provenance import provenance
 from hepatojax.io.results import RunWriter
 from hepatojax.io.run_folder import arm_folder, locked, write_scenario, write_summary
@@ -77,7 +79,7 @@ def run_arms(
         command=command,
     )
     clock = CompileClock()
-    study = build_study(scenario)
+    study = build_study(scenario, PresetFolder(cache_folder().parent / "presets"))
     codes = []
     for arm in scenario.arms:
         folder = arm_folder(output, arm.name)

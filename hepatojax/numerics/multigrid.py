@@ -13,14 +13,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree, static
 from hepatojax.numerics.grid import AXES
 from hepatojax.numerics.linear_solve import LinearSolution, conjugate_gradient
-from hepatojax.numerics.operators import Faces, Operator, assemble, neighbour_sum
+from hepatojax.numerics.operators import Faces, Operator, assemble
+from hepatojax.numerics.red_black import Checkerboard, Pair, checkerboard, join, split
 
 Plan = tuple[tuple[int, ...], ...]
 
@@ -55,10 +57,16 @@ def coarsening_plan(
 
 @pytree
 class Hierarchy:
-    """Operators of all levels, finest first; `plan[k]` names the axes halved between levels k and k + 1."""
+    """Operators of all levels, finest first, plain and by colour; `plan[k]` are the axes halved below level k."""
 
     operators: tuple[Operator, ...]
+    boards: tuple[Checkerboard, ...]
     plan: Plan = static()
+
+    @property
+    def coarser(self) -> Hierarchy:
+        """The hierarchy without its finest level."""
+        return Hierarchy(self.operators[1:], self.boards[1:], self.plan[1:])
 
 
 def build_hierarchy(conductance: Faces, sink: Float[Array, "nz ny nx"], plan: Plan) -> Hierarchy:
@@ -73,7 +81,7 @@ def build_hierarchy(conductance: Faces, sink: Float[Array, "nz ny nx"], plan: Pl
         conductance = tuple(_coarse_conductance(t, axis, axes) for axis, t in enumerate(conductance))
         sink = restrict(sink, axes)
         operators.append(assemble(conductance, conductance, sink))
-    return Hierarchy(tuple(operators), plan)
+    return Hierarchy(tuple(operators), tuple(checkerboard(operator) for operator in operators), plan)
 
 
 def restrict(field: Array, axes: tuple[int, ...]) -> Array:
@@ -92,37 +100,34 @@ def prolong(field: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Arra
 
 def v_cycle(hierarchy: Hierarchy, rhs: Float[Array, "nz ny nx"]) -> Float[Array, "nz ny nx"]:
     """One symmetric V-cycle from zero: an approximate A^-1 rhs, linear in rhs."""
-    operator = hierarchy.operators[0]
+    board = hierarchy.boards[0]
+    load = board.scaled(rhs)
+    zero = jax.tree.map(jnp.zeros_like, load)
     if not hierarchy.plan:
-        x = red_black(operator, rhs, COARSEST_SWEEPS)
-        return black_red(operator, rhs, x, COARSEST_SWEEPS)
+        pair = board.red_black(load, zero, COARSEST_SWEEPS)
+        return join(board.black_red(load, pair, COARSEST_SWEEPS), board.cells_x)
     axes = hierarchy.plan[0]
-    x = red_black(operator, rhs, SWEEPS)
-    coarse = restrict(rhs - operator(x), axes)
-    correction = v_cycle(Hierarchy(hierarchy.operators[1:], hierarchy.plan[1:]), coarse)
-    return black_red(operator, rhs, x + prolong(correction, axes, rhs.shape), SWEEPS)
+    red, black = board.red_black(load, zero, SWEEPS)
+    coarse = _restrict_red(board, board.red_residual(load, (red, black)), axes)
+    red_correction, black_correction = _prolong_pair(board, v_cycle(hierarchy.coarser, coarse), axes)
+    pair = board.black_red(load, (red + red_correction, black + black_correction), SWEEPS)
+    return join(pair, board.cells_x)
 
 
-def red_black(operator: Operator, rhs: Array, sweeps: int) -> Array:
-    """Gauss-Seidel from zero, the red cells first; the first half-sweep needs no neighbours."""
-    start = jnp.where(_red(rhs.shape), rhs / operator.diagonal, 0)
-    return lax.fori_loop(1, 2 * sweeps, _half_sweep(operator, rhs, 0), start)
+def _restrict_red(board: Checkerboard, red: Array, axes: tuple[int, ...]) -> Array:
+    """`restrict` of a field that is zero on black; packing has already joined the pairs along x."""
+    if 2 in axes:
+        return restrict(red, tuple(a for a in axes if a != 2))
+    return restrict(join((red, jnp.zeros_like(red)), board.cells_x), axes)
 
 
-def black_red(operator: Operator, rhs: Array, guess: Array, sweeps: int) -> Array:
-    """Gauss-Seidel from a guess, the black cells first."""
-    return lax.fori_loop(0, 2 * sweeps, _half_sweep(operator, rhs, 1), guess)
-
-
-def _half_sweep(operator: Operator, rhs: Array, first: int) -> Callable[[Array, Array], Array]:
-    """Loop body that solves the cells of one colour: red (0) where counter + first is even."""
-    red, inverse = _red(rhs.shape), 1 / operator.diagonal
-
-    def body(k: Array, x: Array) -> Array:
-        now = red == ((k + first) % 2 == 0)
-        return jnp.where(now, inverse * (rhs + neighbour_sum(operator, x)), x)
-
-    return body
+def _prolong_pair(board: Checkerboard, field: Array, axes: tuple[int, ...]) -> Pair:
+    """`prolong` by colour; the two cells of a pair along x have the same coarse cell."""
+    shape = board.red.diagonal.shape
+    if 2 in axes:
+        both = prolong(field, tuple(a for a in axes if a != 2), shape)
+        return both, both
+    return split(prolong(field, axes, (*shape[:2], board.cells_x)))
 
 
 def preconditioner(
@@ -171,11 +176,6 @@ def multigrid_solve(
         max_iterations=MAX_ITERATIONS,
         scale=scale,
     )
-
-
-def _red(shape: tuple[int, ...]) -> Bool[Array, "nz ny nx"]:
-    parity = sum((lax.broadcasted_iota(jnp.int32, shape, a) for a in AXES), jnp.zeros(shape, jnp.int32))
-    return parity % 2 == 0
 
 
 def _pairs(field: Array, axis: int) -> Array:

@@ -51,12 +51,16 @@ def corner_to_corner(
         permeability = np.exp(np.random.default_rng(seed).standard_normal(shape))
         tissue[:, shape[1] // 2, shape[2] // 2] = 0.0
     grid = block(shape, spacing_um, tissue)
-    z, y, x = (np.arange(n) + 0.5 for n in shape)
-    _, y, x = np.meshgrid(z, y * spacing_um[1], x * spacing_um[2], indexing="ij")
-    side = spacing_um[2] * shape[2]
-    well_in = 1e3 * (np.hypot(x, y) < 0.15 * side) * 1.0
-    well_out = 1e3 * (np.hypot(side - x, spacing_um[1] * shape[1] - y) < 0.15 * side) * 1.0
-    well_in[:, 0, 0] = well_out[:, -1, -1] = 1e3
+    side = spacing_um[2] * shape[2], spacing_um[1] * shape[1]
+    x, y = ((np.arange(4 * n) + 0.5) * h / 4 for n, h in zip(shape[:0:-1], spacing_um[:0:-1], strict=True))
+    y, x = np.meshgrid(y, x, indexing="ij")
+    reach = 0.125 * side[0]
+
+    def well(distance: np.ndarray) -> np.ndarray:
+        covered = (distance < reach).reshape(shape[1], 4, shape[2], 4).mean((1, 3))
+        return 50.0 / reach**2 * np.asarray(grid.volume) * covered
+
+    well_in, well_out = well(np.hypot(x, y)), well(np.hypot(side[0] - x, side[1] - y))
 
     index = np.arange(tissue.size).reshape(shape)
     matrix = sparse.diags((well_in + well_out + (tissue == 0)).ravel())

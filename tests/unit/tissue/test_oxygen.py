@@ -30,6 +30,8 @@ BLOOD = OxygenParameters(
     uptake_half_saturation_mmHg=1.0,
 )
 
+solve = jax.jit(solve_oxygen, static_argnames=("transport", "tolerance"))
+
 
 def start(grid: Grid, dtype=jnp.float64) -> jax.Array:
     return jnp.full(grid.shape, 40.0, dtype)
@@ -58,7 +60,7 @@ def test_mixed_inlet_adds_contents():
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_without_demand_the_inlet_is_everywhere(transport):
     grid, flow = corner_to_corner((2, 6, 5), (20.0, 15.0, 10.0), seed=1)
-    oxygen = solve_oxygen(grid, flow, jnp.zeros(grid.shape), 65.0, BLOOD, start(grid), transport=transport)
+    oxygen = solve(grid, flow, jnp.zeros(grid.shape), 65.0, BLOOD, start(grid), transport=transport)
     np.testing.assert_allclose(oxygen.mmHg[grid.active], 65.0, rtol=1e-7)
     assert bool(oxygen.converged)
 
@@ -67,7 +69,7 @@ def test_one_cell_is_the_well_mixed_balance():
     grid = block((1, 1, 1), (10.0, 10.0, 10.0))
     rate = jnp.full((1, 1, 1), 20.0)
     zero = jnp.zeros((1, 1, 1))
-    oxygen = solve_oxygen(grid, Flow((zero, zero, zero), rate, rate), zero + 0.1, 65.0, BLOOD, start(grid))
+    oxygen = solve(grid, Flow((zero, zero, zero), rate, rate), zero + 0.1, 65.0, BLOOD, start(grid))
 
     def balance(p: float) -> float:
         return float(20.0 * (content(65.0, BLOOD) - content(p, BLOOD)) - 1000.0 * 0.1 * p / (1.0 + p))
@@ -80,7 +82,7 @@ def test_upwind_plug_flow_is_a_march_from_cell_to_cell():
     grid, flow = channel(12)
     still = BLOOD.__class__(**{**BLOOD.__dict__, "diffusivity_um2_s": 0.0})
     demand = jnp.linspace(0.5, 2.0, 12)[None, None, :]
-    found = solve_oxygen(grid, flow, demand, 65.0, still, start(grid), transport="upwind").mmHg[0, 0]
+    found = solve(grid, flow, demand, 65.0, still, start(grid), transport="upwind").mmHg[0, 0]
     entering, rate, volume = float(content(65.0, BLOOD)), float(flow.total), float(grid.volume[0, 0, 0])
     for k in range(12):
         taken = volume * float(demand[0, 0, k]) / rate
@@ -92,71 +94,65 @@ def test_upwind_plug_flow_is_a_march_from_cell_to_cell():
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 @pytest.mark.parametrize("transport", TRANSPORTS)
-@pytest.mark.parametrize("ratio", [0.9, 1.5])
-def test_hypoxic_tissue_from_a_cold_start(transport, dtype, ratio):
+def test_hypoxic_tissue_from_a_cold_start(transport, dtype):
     grid, flow = corner_to_corner((2, 12, 12), (20.0, 20.0, 20.0), seed=4)
     random = np.random.default_rng(5)
     patchy = np.exp(0.5 * random.standard_normal(grid.shape)) * (random.random(grid.shape) > 0.1)
     supply = float(flow.total * content(65.0, BLOOD))
-    demand = jnp.asarray(ratio * supply * patchy / float(jnp.sum(grid.volume * patchy)), dtype)
-    oxygen = solve_oxygen(grid, flow, demand, 65.0, BLOOD, start(grid, dtype), transport=transport)
-    assert bool(oxygen.converged)
-    assert oxygen.mmHg.dtype == dtype
-    assert int(oxygen.newton_iterations) <= 25
-    assert float(oxygen.mmHg[grid.active].min()) > 0.0
-    assert float(oxygen.mmHg.max()) <= 65.0 * (1 + 1e-4)
-    assert imbalance(oxygen) < (1e-9 if dtype == jnp.float64 else 1e-4)
-    again = solve_oxygen(grid, flow, demand, 65.0, BLOOD, oxygen.mmHg, transport=transport)
-    assert int(again.newton_iterations) <= 1
+    for ratio in (0.9, 1.5):
+        demand = jnp.asarray(ratio * supply * patchy / float(jnp.sum(grid.volume * patchy)), dtype)
+        oxygen = solve(grid, flow, demand, 65.0, BLOOD, start(grid, dtype), transport=transport)
+        assert bool(oxygen.converged)
+        assert oxygen.mmHg.dtype == dtype
+        assert int(oxygen.newton_iterations) <= 20
+        assert 0.0 < float(oxygen.mmHg[grid.active].min()) < 1.0
+        assert float(oxygen.mmHg.max()) <= 65.0 * (1 + 1e-4)
+        assert imbalance(oxygen) < (1e-9 if dtype == jnp.float64 else 1e-4)
+        again = solve(grid, flow, demand, 65.0, BLOOD, oxygen.mmHg, transport=transport)
+        assert int(again.newton_iterations) <= 1
 
 
-@pytest.mark.parametrize(("peclet", "bound"), [(0.2, 0.6), (1.0, 0.85)])
-def test_limited_transport_holds_the_hypoxic_map_at_20_um(peclet, bound):
+def test_limited_transport_holds_the_hypoxic_map_at_20_um():
     fine_grid, fine = corner_to_corner((1, 64, 64), (20.0, 5.0, 5.0))
     speed = sum(float(jnp.abs(q).mean()) for q in fine.flux[1:]) / np.sqrt(2) / 100.0
-    fine = fine.times(peclet * 2000.0 / 20.0 / speed)
 
-    def solve(ratio: int, transport: str) -> np.ndarray:
-        grid, flow = coarsened(fine_grid, fine, ratio)
+    def field(ratio: int, transport: str, peclet: float) -> np.ndarray:
+        grid, flow = coarsened(fine_grid, fine.times(peclet * 2000.0 / 20.0 / speed), ratio)
         demand = jnp.full(grid.shape, 0.8 * flow.total * content(65.0, BLOOD) / grid.total_volume)
-        oxygen = solve_oxygen(grid, flow, demand, 65.0, BLOOD, start(grid), transport=transport, tolerance=1e-7)
+        oxygen = solve(grid, flow, demand, 65.0, BLOOD, start(grid), transport=transport, tolerance=1e-7)
         assert bool(oxygen.converged)
         return np.asarray(oxygen.mmHg[0])
 
-    exact = solve(1, "limited").reshape(16, 4, 16, 4).mean((1, 3))
-    limited, upwind = (np.sqrt(((solve(4, t) - exact) ** 2).mean()) for t in TRANSPORTS)
-    assert exact.min() < 10.0
-    assert limited < bound
-    assert limited < 0.7 * upwind
+    for peclet, bound in ((0.2, 0.6), (1.0, 0.85)):
+        exact = field(1, "limited", peclet).reshape(16, 4, 16, 4).mean((1, 3))
+        limited, upwind = (np.sqrt(((field(4, t, peclet) - exact) ** 2).mean()) for t in TRANSPORTS)
+        assert exact.min() < 10.0
+        assert limited < bound
+        assert upwind > 1.4
 
 
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_both_modes_of_differentiation_agree_with_differences(transport):
+def test_both_modes_of_differentiation_agree_with_differences():
     grid, flow = corner_to_corner((1, 6, 6), (20.0, 20.0, 20.0), seed=7)
     random = np.random.default_rng(1)
-    demand, direction, weight = (
-        jnp.asarray(a) * (grid.volume > 0).astype(float) for a in random.random((3, *grid.shape))
-    )
+    demand, direction, weight = (jnp.asarray(a) * (grid.volume > 0).astype(float) for a in random.random((3, 1, 6, 6)))
 
     def objective(change, dtype=jnp.float64, tolerance=1e-13):
         p = jax.tree.map(lambda a: jnp.asarray(a, dtype), BLOOD)
         p = OxygenParameters(**{**p.__dict__, "hill_exponent": p.hill_exponent + 0.1 * change})
         vmax = (0.15 * demand).astype(dtype) * (1.0 + change * direction.astype(dtype))
-        oxygen = solve_oxygen(
-            grid, flow.times(1.0 + 0.3 * change.astype(jnp.float64)), vmax, 65.0 + 5.0 * change, p, start(grid, dtype),
-            transport=transport, tolerance=tolerance,
-        )  # fmt: skip
+        faster = flow.times(1.0 + 0.3 * change.astype(jnp.float64))
+        oxygen = solve_oxygen(grid, faster, vmax, 65.0 + 5.0 * change, p, start(grid, dtype), tolerance=tolerance)
         return jnp.sum(weight.astype(dtype) * oxygen.mmHg) + oxygen.outflow.astype(dtype) * 1e-3
 
     zero = jnp.zeros(())
-    reverse = float(jax.jit(jax.grad(objective))(zero))
+    value = jax.jit(jax.value_and_grad(objective))
+    reverse = float(value(zero)[1])
+    difference = float(value(zero + 1e-5)[0] - value(zero - 1e-5)[0]) / 2e-5
     forward = float(jax.jit(lambda x: jax.jvp(objective, (x,), (jnp.ones(()),))[1])(zero))
-    value = jax.jit(objective)
-    difference = float(value(zero + 1e-5) - value(zero - 1e-5)) / 2e-5
+    single = float(jax.jit(jax.grad(partial(objective, dtype=jnp.float32, tolerance=None)))(zero.astype(jnp.float32)))
     assert forward == pytest.approx(reverse, rel=1e-9)
     assert difference == pytest.approx(reverse, rel=1e-6)
-    single = jax.jit(jax.grad(partial(objective, dtype=jnp.float32, tolerance=None)))(jnp.zeros((), jnp.float32))
-    assert float(single) == pytest.approx(reverse, rel=2e-3)
+    assert single == pytest.approx(reverse, rel=2e-3)
 
 
 def test_unknown_transport_is_refused():

@@ -1,0 +1,113 @@
+"""The stepper of slow states: order, positivity, conservation, arrivals."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array
+from scipy.integrate import solve_ivp
+
+from hepatojax.checks.records import Check, Record, at_least, at_most
+from hepatojax.checks.verify.exact import observed_order
+from hepatojax.mechanism import Rates, Transfer
+from hepatojax.numerics.positive_step import Arrival, step_states
+
+ORDER_IN_TIME = 1.9
+START = {"quiescent": 0.7, "primed": 0.1, "injured": 0.2, "signal": 0.5}
+
+States = dict[str, Array]
+
+
+def division(y: States) -> Rates:
+    """Priming, division of primed cells into two quiescent ones, injury and repair, and a state beside them."""
+    return Rates(
+        production={"signal": 0.3 * y["injured"]},
+        loss={"injured": 0.1 + 0.2 * y["quiescent"], "signal": 0.5 + y["quiescent"]},
+        transfers=(
+            Transfer("quiescent", "primed", 0.8 * y["injured"] / (0.2 + y["injured"])),
+            Transfer("primed", "quiescent", 0.3 / (1.0 + y["quiescent"]), 2.0),
+            Transfer("primed", "injured", 0.4 * y["signal"]),
+            Transfer("injured", "quiescent", 0.1 + 0.0 * y["injured"]),
+        ),
+    )
+
+
+def _right(_: float, y: np.ndarray) -> list[float]:
+    q, p, i, s = y
+    primed, divided, hurt, healed = 0.8 * i / (0.2 + i) * q, 0.3 / (1.0 + q) * p, 0.4 * s * p, 0.1 * i
+    return [
+        2 * divided + healed - primed,
+        primed - divided - hurt,
+        hurt - healed - (0.1 + 0.2 * q) * i,
+        0.3 * i - (0.5 + q) * s,
+    ]
+
+
+def closed(y: States) -> Rates:
+    """The same moves without division, death or anything beside them."""
+    rates = division(y)
+    return Rates(transfers=tuple(Transfer(t.source, t.target, t.rate) for t in rates.transfers))
+
+
+@partial(jax.jit, static_argnames=("rates", "steps"))
+def integrated(start: States, rates: Callable[[States], Rates], end_h: float, steps: int) -> States:
+    """Some steps of `step_states` of equal length."""
+    return jax.lax.fori_loop(0, steps, lambda _, y: step_states(y, rates, end_h / steps)[0], start)
+
+
+def _start() -> States:
+    return {name: jnp.asarray(value) for name, value in START.items()}
+
+
+def order_and_positivity() -> Iterator[Record]:
+    """Second order against a tight integrator; no negative value at any step from any corner; nothing is lost."""
+    end, grids, errors = 4.0, (16, 32, 64, 128), []
+    exact = solve_ivp(_right, (0, end), list(START.values()), rtol=1e-12, atol=1e-14, method="DOP853").y[:, -1]
+    for steps in grids:
+        y = integrated(_start(), division, end, steps)
+        errors.append(max(abs(float(y[name]) - e) for name, e in zip(START, exact, strict=True)))
+    order = observed_order(grids, errors)
+    yield at_least("stepper", "order in time, cells in four states", order, ORDER_IN_TIME, "-", "DOP853 at 1e-12")
+    lowest, gap = np.inf, 0.0
+    for step in (1e-3, 1.0, 1e4):
+        for empty in (None, *START):
+            y = integrated({**_start(), **({empty: jnp.zeros(())} if empty else {})}, division, 3 * step, 3)
+            lowest = min(lowest, *(float(v) for v in y.values()))
+        start = _start()
+        moved = integrated(start, closed, 20.0 * step, 20)
+        gap = max(gap, abs(_cells(moved) / _cells(start) - 1.0))
+    yield at_least("stepper", "lowest state at steps from 1e-3 to 1e4 h", lowest, 0.0, "-", "NUMERICS decision 7")
+    yield at_most("stepper", "cells lost by transfers, relative", gap, 1e-13, "-", "NUMERICS decision 7")
+
+
+def _cells(y: States) -> float:
+    return float(y["quiescent"] + y["primed"] + y["injured"])
+
+
+def budgets() -> Iterator[Record]:
+    """The integrated rates of a growing, dosed volume explain its change; a bolus decays from its true arrival."""
+    start, ratio = _start(), 1.07
+    names = ("quiescent", "primed", "injured")
+    dose = {"primed": Arrival(jnp.asarray(0.2), jnp.asarray(0.02))}
+    end, terms = step_states(start, division, 0.5, diluted=names, volume_ratio_end=ratio, sources=dose, tracked=names)
+    gap = max(
+        abs(float(end[n] * ratio - (start[n] + b.produced + b.received + b.arrived - b.lost - b.left)))
+        for n, b in terms.items()
+    )
+    yield at_most("budget", "change - integrated rates, relative", gap, 1e-14, "-", "conservation")
+    decay, step, worst = 0.46, 0.25, 0.0
+    for time in (0.0, 0.03, 0.2, 0.25):
+        source = {"signal": Arrival(jnp.asarray(3.0), jnp.asarray(3.0 * time))}
+        new, _ = step_states({"signal": jnp.zeros(())}, lambda _: Rates(loss={"signal": decay}), step, sources=source)
+        worst = max(worst, abs(float(new["signal"]) / (3.0 * np.exp(-decay * (step - time))) - 1.0))
+    yield at_most("budget", "bolus inside a step, relative error", worst, 1e-12, "-", "exact exponential")
+
+
+CHECKS = (
+    Check("stepper", "order and positivity of the slow states", order_and_positivity),
+    Check("budget", "integrated rates and arrivals", budgets),
+)
