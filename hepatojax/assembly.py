@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from hepatojax.biology.parameters import biology_parameters
 from hepatojax.biology.secretion import SIGNALS
@@ -21,13 +22,14 @@ from hepatojax.body.plasma import body_signal
 from hepatojax.model import Disease, LiverModel, ModelParameters, Numerics
 from hepatojax.parameters.registry import Parameters, from_registry, load_parameters, switched_off
 from hepatojax.rest import Rest, derive_rest, rest_state
-from hepatojax.scenario import Scenario, domain_extent_um, grid_cells
+from hepatojax.scenario import DEFAULT_SPACING_UM, LobuleSpec, Scenario, domain_extent_um, grid_cells
 from hepatojax.state import LiverState
 from hepatojax.status import SimulationError, Status
 from hepatojax.therapy.product import cell_product
 from hepatojax.tissue.geometry import Lobule
 from hepatojax.tissue.heterogeneity import fibrotic_septa, random_permeability
 from hepatojax.tissue.hexagon import hexagonal_lobule, radial_column, well_mixed
+from hepatojax.tissue.labels import lobule_from_labels
 from hepatojax.tissue.migration import MigrationParameters
 from hepatojax.tissue.oxygen import OxygenParameters
 from hepatojax.tissue.perfusion import PerfusionParameters
@@ -44,9 +46,19 @@ def registry_of(scenario: Scenario) -> Parameters:
     return load_parameters(scenario.species, {**scenario.parameters, **off})
 
 
-def build_lobule(scenario: Scenario, parameters: Parameters) -> Lobule:
-    """The geometry of a scenario on its grid, with its heterogeneity."""
+def build_lobule(scenario: Scenario, parameters: Parameters, labels: np.ndarray | None = None) -> Lobule:
+    """The geometry of a scenario on its grid, with its heterogeneity.
+
+    Args:
+        scenario: checked. parameters: of its species.
+        labels: image (nz, ny, nx) for the geometry "labels", whose cells are voxels of `grid.spacing_um`.
+
+    Raises:
+        ValueError: the scenario wants a label image and none is given, or the image cannot be a lobule.
+    """
     spec, geometry = scenario.lobule, parameters.geometry
+    if spec.geometry == "labels":
+        return _labelled_lobule(scenario, parameters, labels)
     sizes = {
         "radius_um": spec.radius_um or geometry.lobule_radius_um,
         "height_um": spec.height_um or geometry.lobule_height_um,
@@ -61,6 +73,25 @@ def build_lobule(scenario: Scenario, parameters: Parameters) -> Lobule:
         return radial_column(cells[0], **sizes)
     tiling = spec.tiling if spec.geometry == "tiling" else (1, 1)
     lobule = hexagonal_lobule(cells, **sizes, inlet_septa=spec.inlet_septa, tiling=tiling)
+    return _heterogeneous(spec, lobule)
+
+
+def _labelled_lobule(scenario: Scenario, parameters: Parameters, labels: np.ndarray | None) -> Lobule:
+    if labels is None:
+        raise ValueError('lobule.geometry = "labels" needs a label image')
+    spec, geometry = scenario.lobule, parameters.geometry
+    spacing = scenario.grid.spacing_um or DEFAULT_SPACING_UM
+    lobule = lobule_from_labels(
+        labels,
+        (spacing, spacing, spacing),
+        spec.central_vein_radius_um or geometry.central_vein_radius_um,
+        spec.portal_tract_radius_um or geometry.portal_tract_radius_um,
+    )
+    return _heterogeneous(spec, lobule)
+
+
+def _heterogeneous(spec: LobuleSpec, lobule: Lobule) -> Lobule:
+    """The lobule with the heterogeneity of its permeability and with its fibrotic septa."""
     if spec.permeability_log_sd > 0:
         lobule = random_permeability(lobule, spec.permeability_log_sd, spec.permeability_correlation_um, spec.seed)
     if spec.fibrotic_septa > 0:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 import jax
+import numpy as np
 
 from hepatojax.assembly import build_lobule, registry_of, resting_model
 from hepatojax.model import LiverModel, check_model
@@ -22,26 +23,30 @@ class Study(NamedTuple):
     schedules: dict[str, DoseSchedule]
 
 
-def build(scenario: Scenario, *, arm: str | None = None) -> tuple[LiverModel, LiverState, DoseSchedule]:
+def build(
+    scenario: Scenario, *, arm: str | None = None, labels: np.ndarray | None = None
+) -> tuple[LiverModel, LiverState, DoseSchedule]:
     """The model, its state at day 0 and the schedule of one arm.
 
     Args:
         scenario: checked. arm: its name; the first one by default.
+        labels: image (nz, ny, nx) for `lobule.geometry = "labels"`.
 
     Raises:
         KeyError: no such arm. SimulationError: no resting lobule exists, or the disease could not be run.
         RuntimeError: 64-bit arithmetic is off.
     """
-    study = build_study(scenario)
+    study = build_study(scenario, labels=labels)
     name = scenario.arms[0].name if arm is None else scenario.arm(arm).name
     return study.model, study.state, study.schedules[name]
 
 
-def build_study(scenario: Scenario, presets: Presets | None = None) -> Study:
+def build_study(scenario: Scenario, presets: Presets | None = None, labels: np.ndarray | None = None) -> Study:
     """Everything that the arms of a scenario share, built once, and their schedules.
 
     Args:
         scenario: checked. presets: where chronic start states are kept between runs.
+        labels: image (nz, ny, nx) for `lobule.geometry = "labels"`.
 
     Raises:
         SimulationError: no resting lobule exists, or the disease could not be run.
@@ -51,7 +56,7 @@ def build_study(scenario: Scenario, presets: Presets | None = None) -> Study:
         raise RuntimeError('64-bit arithmetic is off: call jax.config.update("jax_enable_x64", True) first')
     check_model()
     parameters = registry_of(scenario)
-    model, healthy = resting_model(scenario, parameters, build_lobule(scenario, parameters))
+    model, healthy = resting_model(scenario, parameters, build_lobule(scenario, parameters, labels))
     state = onset_state(scenario, parameters, model, healthy, presets)
     rows = max(len(arm.infusions) for arm in scenario.arms)
     schedules = {arm.name: schedule_of(arm.infusions, max(rows, 1)) for arm in scenario.arms}

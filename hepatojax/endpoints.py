@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -195,6 +195,48 @@ SOURCES = (
 )
 
 ENDPOINTS: dict[str, Endpoint] = {e.name: e for e in (*CLINIC, *TISSUE, *BLOOD, *CELLS, *SOURCES)}
+
+
+@dataclass(frozen=True)
+class LiverFunction:
+    """What the clinic sees of a course, each over the macro-steps, (t,)."""
+
+    times_h: Float[Array, " t"]
+    functional_mass: Float[Array, " t"]
+    meld: Float[Array, " t"]
+    bilirubin_mg_dl: Float[Array, " t"]
+    albumin_g_l: Float[Array, " t"]
+    inr: Float[Array, " t"]
+    creatinine_mg_dl: Float[Array, " t"]
+
+
+@runtime_checkable
+class _Course(Protocol):
+    """The part of a solution that `liver_function` reads."""
+
+    @property
+    def times_h(self) -> Array:
+        """End of each macro-step [h]."""
+        ...
+
+    @property
+    def endpoints(self) -> Fields:
+        """Named endpoints over the macro-steps."""
+        ...
+
+
+def liver_function(solution: _Course) -> LiverFunction:
+    """The liver tests and scores of a solution.
+
+    Args:
+        solution: from `hepatojax.simulate`.
+
+    Returns:
+        times_h [h], functional_mass [-], meld [-], bilirubin_mg_dl and creatinine_mg_dl [mg/dl], albumin_g_l [g/l],
+        inr [-], each (t,).
+    """
+    names = [field.name for field in fields(LiverFunction)][1:]
+    return LiverFunction(solution.times_h, **{name: solution.endpoints[name] for name in names})
 
 
 def endpoints_of(model: LiverModel, fields: Fields, solved: QuasiSteady, evidence: Evidence) -> Fields:

@@ -322,7 +322,9 @@ def named_field(model: LiverModel, state: LiverState, name: str) -> Array:
     """
     solved = state.quasi_steady
     pressure = solved.circulation.pressure.astype(model.numerics.dtype)
-    fields = {**state.voxel, **solved.tissue, "oxygen": solved.oxygen, "pressure": pressure}
+    hepatocytes = state.voxel["quiescent"] + state.voxel["primed"] + state.voxel["injured"]
+    derived = {"oxygen": solved.oxygen, "pressure": pressure, "hepatocytes": hepatocytes}
+    fields = {**state.voxel, **solved.tissue, **derived}
     if name not in fields:
         raise KeyError(f"no field {name!r}; there are {', '.join(sorted(fields))}")
     return jnp.where(model.grid.active, fields[name], 0)

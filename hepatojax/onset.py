@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -39,6 +39,7 @@ def diseased(scenario: Scenario, model: LiverModel) -> LiverModel:
     return dataclasses.replace(model, disease=disease, lobule_share=1.0 - spec.resected_fraction)
 
 
+@runtime_checkable
 class Presets(Protocol):
     """Where start states are kept between runs."""
 

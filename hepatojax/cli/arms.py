@@ -19,6 +19,7 @@ from hepatojax.cli.progress import progress
 from hepatojax.endpoints import ENDPOINTS
 from hepatojax.io.presets import PresetFolder
 from hepatojax.io.provenance import provenance
+from hepatojax.io.readers import read_label_image
 from hepatojax.io.results import RunWriter
 from hepatojax.io.run_folder import arm_folder, locked, write_scenario, write_summary
 from hepatojax.io.scenario import scenario_to_toml
@@ -36,6 +37,7 @@ _UNITS_OF_SERIES = {endpoint.name: Quantity(endpoint.unit, endpoint.meaning) for
 _UNITS_OF_FIELDS = {
     **{spec.name: Quantity(spec.unit, spec.meaning) for spec in SPECIFICATIONS},
     **{name: Quantity("nM", f"{name} in tissue") for name in SIGNALS},
+    "hepatocytes": Quantity("-", "living hepatocytes relative to healthy density"),
     "oxygen": Quantity("mmHg", "oxygen partial pressure"),
     "pressure": Quantity("-", "blood pressure, 1 at the portal vessels and 0 in the central vein"),
     "zone": Quantity("-", "porto-central coordinate, 0 portal, 1 central"),
@@ -79,7 +81,9 @@ def run_arms(
         command=command,
     )
     clock = CompileClock()
-    study = build_study(scenario, PresetFolder(cache_folder().parent / "presets"))
+    presets = PresetFolder(cache_folder().parent / "presets")
+    image = read_label_image(scenario.lobule.labels_file) if scenario.lobule.labels_file else None
+    study = build_study(scenario, presets, image)
     codes = []
     for arm in scenario.arms:
         folder = arm_folder(output, arm.name)

@@ -17,13 +17,15 @@ import h5py
 import numpy as np
 from jaxtyping import UInt8
 
+from hepatojax.status import HepatojaxError
+
 LABEL_LIMIT_BYTES = 2 << 30
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 DEFLATE_RATIO = 1100  # deflate cannot compress better than about 1030 : 1
 PLAIN_FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
 
 
-class InputFileError(ValueError):
+class InputFileError(HepatojaxError, ValueError):
     """An input file is refused; one sentence says which file and why."""
 
 

@@ -35,7 +35,7 @@ PARTS = "parts"
 MERGE_LIMIT_BYTES = 2 << 30  # the merged image is built in memory; a larger run stays an index over its parts
 
 
-class ResultFileError(ValueError):
+class ResultFileError(HepatojaxError, ValueError):
     """A result file cannot be trusted or read; one sentence says which and why."""
 
 
@@ -46,6 +46,7 @@ def write_run(
     fields: Mapping[str, Shaped[np.ndarray, "t nz ny nx"]],
     series: Series,
 ) -> Path:
+from hepatojax.status import HepatojaxError
     """Write a finished run in one go.
 
     Args:

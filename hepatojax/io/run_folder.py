@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from hepatojax.io.snapshots import durable_write
+from hepatojax.status import ExitCode, HepatojaxError
 
 LOCK_FILE = ".lock"
 SUMMARY_FILE = "summary.json"
@@ -22,8 +23,10 @@ SCENARIO_FILE = "scenario.toml"
 ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-class RunFolderLocked(RuntimeError):
+class RunFolderLocked(HepatojaxError, RuntimeError):
     """Another process writes into this run folder; the command line turns this into exit code 3."""
+
+    exit_code = ExitCode.FOLDER_LOCKED
 
 
 def arm_folder(out: str | Path, arm: str) -> Path:

@@ -19,6 +19,7 @@ from importlib import resources
 from typing import Any, TypeAlias, TypeVar
 
 from hepatojax.scenario import SPECIES
+from hepatojax.status import HepatojaxError
 from hepatojax.units import UNITS, to_canonical
 
 Scalar: TypeAlias = Any
@@ -31,7 +32,7 @@ OPTIONAL = ("outside", "off")
 T = TypeVar("T")
 
 
-class ParameterError(ValueError):
+class ParameterError(HepatojaxError, ValueError):
     """A parameter that is missing, unknown, badly written or out of its range; one line."""
 
 

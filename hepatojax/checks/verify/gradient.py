@@ -35,11 +35,11 @@ def derivative_errors(function: Callable[[Any], Array], place: Any, seed: int = 
     random = np.random.default_rng(seed)
     direction = structure.unflatten([leaf * jnp.asarray(random.uniform(-1.0, 1.0, leaf.shape)) for leaf in leaves])
     place = structure.unflatten(leaves)
-    value = jax.jit(lambda t: function(jax.tree.map(lambda a, b: a + t * b, place, direction)))
+    along = jax.jit(lambda t: jax.jvp(lambda t: function(jax.tree.map(lambda a, b: a + t * b, place, direction)), (t,), (1.0,)))
     gradient = jax.jit(jax.grad(function))(place)
     reverse = sum(float(jnp.vdot(a, b)) for a, b in zip(*map(jax.tree.leaves, (gradient, direction)), strict=True))
-    forward = float(jax.jit(lambda d: jax.jvp(function, (place,), (d,))[1])(direction))
-    difference = float(value(STEP) - value(-STEP)) / (2.0 * STEP)
+    forward = float(along(0.0)[1])
+    difference = float(along(STEP)[0] - along(-STEP)[0]) / (2.0 * STEP)
     return abs(reverse / forward - 1.0), abs(reverse / difference - 1.0)
 
 
@@ -72,11 +72,12 @@ def objectives() -> dict[str, tuple[Callable[[Any], Array], Any]]:
 
     def arrival(inputs: Any) -> Array:
         affinity, adhesion, factor = inputs
-        return jnp.sum(weight * unit_arrival(grid, flow.times(factor), affinity, adhesion, smooth).density ** 2)
+        carried = flow.times(factor)
+        return jnp.sum(weight * unit_arrival(grid, carried, affinity, adhesion, smooth, tolerance=TIGHT).density ** 2)
 
     def motion(inputs: Any) -> Array:
         density, potential, motility = inputs
-        return jnp.sum(weight * migrate(grid, density, potential, motility, 6.0).density ** 2)
+        return jnp.sum(weight * migrate(grid, density, potential, motility, 6.0, tolerance=TIGHT).density ** 2)
 
     closure = BodyClosure(0.3 * float(flow.total), 0.01 * float(flow.total))
     return {
