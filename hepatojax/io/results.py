@@ -29,6 +29,7 @@ from hepatojax.io.vtkhdf import (
     part_image,
     run_image,
 )
+from hepatojax.status import HepatojaxError
 
 RUN_FILE = "run.vtkhdf"
 PARTS = "parts"
@@ -46,7 +47,6 @@ def write_run(
     fields: Mapping[str, Shaped[np.ndarray, "t nz ny nx"]],
     series: Series,
 ) -> Path:
-from hepatojax.status import HepatojaxError
     """Write a finished run in one go.
 
     Args:
