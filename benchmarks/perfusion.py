@@ -4,8 +4,8 @@
 
 Both solve the same matrix to the same residual (1e-8 of the inflow) in float64, one after the other in one process. CPU
 seconds are of all threads, the median of several runs; our compile time stands apart. pyamg sees only the cells that
-hold tissue. Expect at 64^3 on smooth permeability 14 iterations and at least 7x less CPU than pyamg, and on fibrotic
-septa of contrast 1e4 a median below 50 iterations.
+hold tissue. Expect at 64^3 on smooth permeability 11 iterations and about 7x less CPU than pyamg, and on fibrotic
+septa of contrast 1e4 a median near 25 iterations.
 """
 
 import os

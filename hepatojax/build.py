@@ -52,7 +52,7 @@ def build_study(scenario: Scenario, presets: Presets | None = None, labels: np.n
         SimulationError: no resting lobule exists, or the disease could not be run.
         RuntimeError: 64-bit arithmetic is off.
     """
-    if not jax.config.jax_enable_x64:
+    if not jax.config.read("jax_enable_x64"):
         raise RuntimeError('64-bit arithmetic is off: call jax.config.update("jax_enable_x64", True) first')
     check_model()
     parameters = registry_of(scenario)

@@ -8,6 +8,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from hepatojax.macro_step import StepReport, advance, advance_jitted
@@ -233,6 +234,6 @@ def start_step(state: LiverState, start_h: float | None, step_h: float) -> int:
     """
     if start_h is not None:
         return round(start_h / step_h)
-    if isinstance(state.step, jax.core.Tracer):
+    if isinstance(state.step, Tracer):
         raise ValueError("the state is traced, so its time is unknown: pass start_h")
     return int(state.step)

@@ -1,22 +1,31 @@
-"""Verbs about the program itself: verify, doctor."""
+"""Verbs about the program itself: verify, validate, doctor."""
 
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hepatojax.cli.options import add_device
 from hepatojax.status import ExitCode
 
+if TYPE_CHECKING:
+    from hepatojax.checks.records import Check
+
 
 def register(verbs: Any) -> None:
     """Add the verbs to the command line."""
-    verify = verbs.add_parser("verify", help="check the solver against exact solutions on this machine")
-    verify.add_argument("--json", type=Path, metavar="FILE", help="write the records to a file")
-    verify.add_argument("--only", metavar="TEXT", default="", help="only checks whose id holds this text")
-    add_device(verify)
-    verify.set_defaults(action=verify_solver)
+    suites = (
+        ("verify", "check the solver against exact solutions on this machine", verify_solver),
+        ("validate", "compare the model with published experiments", validate_model),
+    )
+    for name, purpose, action in suites:
+        suite = verbs.add_parser(name, help=purpose)
+        suite.add_argument("--json", type=Path, metavar="FILE", help="write the records to a file")
+        suite.add_argument("--only", metavar="TEXT", default="", help="only checks whose id holds this text")
+        add_device(suite)
+        suite.set_defaults(action=action)
     doctor = verbs.add_parser("doctor", help="print versions, device and folders, for a bug report")
     add_device(doctor)
     doctor.set_defaults(action=print_versions)
@@ -27,11 +36,26 @@ def verify_solver(options: argparse.Namespace) -> ExitCode:
     from hepatojax.cli.device import prepare_jax
 
     print(prepare_jax(options.device, options.require_gpu))
-    from hepatojax.checks.records import run_checks, write_json
     from hepatojax.checks.verify import CHECKS
 
+    return _run_suite(CHECKS, options)
+
+
+def validate_model(options: argparse.Namespace) -> ExitCode:
+    """Run the published experiments and print each number of the model beside its band."""
+    from hepatojax.cli.device import prepare_jax
+
+    print(prepare_jax(options.device, options.require_gpu))
+    from hepatojax.checks.validate import CHECKS
+
+    return _run_suite(CHECKS, options)
+
+
+def _run_suite(checks: Iterable[Check], options: argparse.Namespace) -> ExitCode:
+    from hepatojax.checks.records import run_checks, write_json
+
     records = []
-    for record in run_checks(check for check in CHECKS if options.only in check.id):
+    for record in run_checks(check for check in checks if options.only in check.id):
         records.append(record)
         verdict = "pass" if record.passed else "FAIL"
         print(

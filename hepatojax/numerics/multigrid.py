@@ -28,7 +28,7 @@ Plan = tuple[tuple[int, ...], ...]
 
 COARSEST_CELLS = 1000
 SEMI_COARSENING = 2.0  # an axis is halved where its coupling is within this factor of the strongest
-SWEEPS = 2
+SWEEPS = 3  # two take 14 iterations instead of 11 at 64^3, and a quarter more time: sweeps by colour are cheap
 COARSEST_SWEEPS = 8
 MAX_ITERATIONS = 300
 

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from hepatojax.mechanism import pytree
 from hepatojax.numerics.grid import AXES
 
-Faces = tuple[Any, Any, Any]
+Faces = tuple[Any, ...]
 
 
 def lower_neighbour(field: Array, axis: int) -> Array:

@@ -106,10 +106,10 @@ def step_states(
     predicted, _ = _advance(start, first, step_h, groups, ())
     at_end = _divided(_added(predicted, early), ratios)
     second = _coefficients(at_end, rates_function(at_end), ratios)
-    joined = {name for group in groups if len(group) > 1 for name in group}
+    joined = tuple(name for group in groups if len(group) > 1 for name in group)
     mean = _mean(first, second, _weights(start, predicted, first, step_h, joined))
     end, budgets = _advance(start, mean, step_h, groups, tracked)
-    for name in set(tracked) & set(early):
+    for name in (name for name in tracked if name in early):
         budgets[name] = Budget(**{**vars(budgets[name]), "arrived": early[name] + late[name]})
     return _divided(_added(end, late), ratios), budgets
 
@@ -188,7 +188,7 @@ def _floor(dtype: Any) -> float:
 
 
 def _weights(
-    start: States, predicted: States, rates: _Coefficients, step_h: float | Array, names: set[str]
+    start: States, predicted: States, rates: _Coefficients, step_h: float | Array, names: tuple[str, ...]
 ) -> dict[str, Array]:
     """y_n / y_1 of the named states; where both vanish its limit 1 + h D, D being all that leaves the state."""
     weights = {}

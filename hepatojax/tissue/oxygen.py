@@ -12,18 +12,11 @@ from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree, static
 from hepatojax.numerics.grid import AXES, Grid
-from hepatojax.numerics.linear_solve import LinearSolution, bicgstab
+from hepatojax.numerics.linear_solve import LinearSolution
 from hepatojax.numerics.operators import Faces, Operator, assemble, divergence, upper_neighbour
 from hepatojax.numerics.quasi_steady import implicit_solution
 from hepatojax.numerics.safe_math import safe_ratio
-from hepatojax.tissue.carried import (
-    adjoint_tolerance,
-    default_tolerance,
-    inner_tolerance,
-    size_of,
-    total,
-    two_jacobi_sweeps,
-)
+from hepatojax.tissue.carried import adjoint_tolerance, default_tolerance, inner_tolerance, solve_verified, total
 from hepatojax.tissue.flow import Flow
 from hepatojax.tissue.transport import (
     WideOperator,
@@ -36,7 +29,6 @@ from hepatojax.tissue.transport import (
 
 TRANSPORTS = ("limited", "upwind")
 MAX_NEWTON = 40
-MAX_LINEAR = 600
 INVERSE_STEPS = 6
 LARGEST_DROP = 0.1  # of a cell's content is left at least by one Newton step
 SHORTEST_STEP = 2.0**-6
@@ -178,12 +170,12 @@ class _Problem:
         flux = self.flow.flux
         carried = face_flux(*upwind(flux, _closed(flux)), x.content)
         spread = face_flux(self.conductance, self.conductance, x.mmHg)
-        total = tuple(c + s for c, s in zip(carried, spread, strict=True))
+        through = tuple(c + s for c, s in zip(carried, spread, strict=True))
         if self.limited:
             added = limited_correction(flux, self.conductance, x.content)
-            total = tuple(t + a for t, a in zip(total, added, strict=True))
+            through = tuple(t + a for t, a in zip(through, added, strict=True))
         exchange = self.flow.outflow * x.content - self.flow.inflow * self.inlet
-        return divergence(total) + exchange + self.uptake(x.mmHg)
+        return divergence(through) + exchange + self.uptake(x.mmHg)
 
     def jacobian(self, x: _Point) -> tuple[Operator | WideOperator, Operator]:
         """Derivative of the balance with respect to content, and its upwind M-matrix."""
@@ -207,15 +199,7 @@ def _content_change(problem: _Problem, x: _Point, rhs: Array, tolerance: ArrayLi
     operator, matrix = problem.jacobian(x)
     if transposed:
         operator, matrix = operator.transposed, matrix.transposed
-    return bicgstab(
-        operator,
-        two_jacobi_sweeps(matrix),
-        rhs,
-        jnp.zeros_like(rhs),
-        tolerance=1.0,
-        scale=size_of(rhs, tolerance),
-        max_iterations=MAX_LINEAR,
-    )
+    return solve_verified(operator, matrix, rhs, jnp.zeros_like(rhs), tolerance=tolerance)
 
 
 class _State(NamedTuple):

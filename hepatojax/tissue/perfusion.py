@@ -123,6 +123,12 @@ def pressure_system(
     """Coefficients from mobility m = K/mu x permeability x factor: faces by the harmonic mean, wells by their cell.
 
     T_f = (A/h)_f 2 m_i m_j / (m_i + m_j), times the axial ratio along z;  g = well factor x m_i.
+
+    Args:
+        lobule, conductance_factor [-], parameters: as for `solve_perfusion`.
+
+    Returns:
+        Conductances of faces and wells [um3/(Pa s)], each (nz, ny, nx).
     """
     factor = jnp.asarray(conductance_factor).astype(jnp.float64)
     mobility = factor * lobule.permeability * (parameters.permeability_um2 / parameters.viscosity_pa_s)

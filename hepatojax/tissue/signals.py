@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree, static
 from hepatojax.numerics.grid import Grid
-from hepatojax.numerics.linear_solve import bicgstab, conjugate_gradient
+from hepatojax.numerics.linear_solve import conjugate_gradient
 from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan, v_cycle
 from hepatojax.numerics.operators import Faces, Operator, assemble
 from hepatojax.numerics.quasi_steady import implicit_solution
@@ -29,8 +29,8 @@ from hepatojax.tissue.carried import (
     default_tolerance,
     inner_tolerance,
     size_of,
+    solve_verified,
     total,
-    two_jacobi_sweeps,
 )
 from hepatojax.tissue.flow import Flow
 from hepatojax.tissue.transport import by_differences, conductances, exponential
@@ -99,6 +99,11 @@ class _Problem:
     body: BodyClosure
     plan: Plan = static()
 
+    @property
+    def outside(self) -> Array:
+        """One where a cell holds no tissue, so that its rows are those of the identity."""
+        return jnp.where(self.exchange > 0, 0.0, jnp.ones_like(self.exchange))
+
     def inlet(self, plasma_excess: Array) -> Array:
         """c_in = (sum q_out y_p + S) / CL [nM]."""
         gained = jnp.sum(self.flow.outflow * plasma_excess) + self.body.source_nM_um3_s
@@ -133,7 +138,7 @@ def _system(problem: _Problem) -> _System:
 
 
 def _diffuse(problem: _Problem, tissue: Array) -> Array:
-    return by_differences(problem.tissue_conductance, problem.tissue_conductance, jnp.zeros_like(tissue), tissue)
+    return by_differences(problem.tissue_conductance, problem.tissue_conductance, problem.outside, tissue)
 
 
 def _residual(problem: _Problem, plasma_operator: Operator, excess: Array) -> Array:
@@ -141,7 +146,9 @@ def _residual(problem: _Problem, plasma_operator: Operator, excess: Array) -> Ar
     tissue, plasma = excess
     concentration = plasma + problem.inlet(plasma)
     gained = problem.exchange * (tissue - plasma)
-    carried = by_differences(plasma_operator.forward, plasma_operator.backward, problem.flow.inflow, plasma)
+    carried = by_differences(
+        plasma_operator.forward, plasma_operator.backward, problem.flow.inflow + problem.outside, plasma
+    )
     of_plasma = carried - gained + problem.uptake_rate(concentration) * concentration
     return jnp.stack([_diffuse(problem, tissue) + gained - problem.secretion, of_plasma])
 
@@ -152,10 +159,12 @@ class _Loss(NamedTuple):
     rate: Array  # [um3/s]
     leaving: Array  # q_out / CL [-]
 
-    def apply(self, plasma: Array, transposed: bool) -> Array:
-        """Uptake that belongs to a plasma excess."""
+    def of_inlet(self, plasma: Array, transposed: bool) -> Array:
+        """The product of two fields; a branch, which is skipped without uptake and which XLA does not fuse into stencils."""
         spread, gathered = (self.leaving, self.rate) if transposed else (self.rate, self.leaving)
-        return self.rate * plasma + spread * jnp.sum(gathered * plasma)
+        zero = jnp.zeros((), plasma.dtype)
+        raised = lax.cond(jnp.any(self.rate > 0), lambda y: jnp.sum(gathered * y), lambda _: zero, plasma)
+        return spread * raised
 
 
 def _loss(problem: _Problem, rate: Array) -> _Loss:
@@ -166,7 +175,8 @@ def _jacobian(problem: _Problem, system: _System, loss: _Loss, change: Array, tr
     tissue, plasma = change
     gained = problem.exchange * (tissue - plasma)
     carried = (system.plasma.transposed if transposed else system.plasma)(plasma)
-    return jnp.stack([_diffuse(problem, tissue) + gained, carried - gained + loss.apply(plasma, transposed)])
+    taken = loss.rate * plasma + loss.of_inlet(plasma, transposed)
+    return jnp.stack([_diffuse(problem, tissue) + gained, carried - gained + taken])
 
 
 def _sweep(
@@ -178,15 +188,10 @@ def _sweep(
     error of at most (V/2 tau) / (q + V/2 tau) per sweep, a few per cent at normal flow and below one at any flow.
     """
     mixed = system.mixed.transposed if transposed else system.mixed
+    matrix = Operator(mixed.forward, mixed.backward, mixed.diagonal + loss.rate)
     right = rhs[0] + rhs[1]
-    plasma = bicgstab(
-        lambda y: mixed(y) + loss.apply(y, transposed),
-        two_jacobi_sweeps(mixed, loss.rate),
-        right,
-        jnp.zeros_like(right),
-        tolerance=1.0,
-        scale=size_of(right, tolerance),
-        max_iterations=MAX_LINEAR,
+    plasma = solve_verified(
+        lambda y: matrix(y) + loss.of_inlet(y, transposed), matrix, right, jnp.zeros_like(right), tolerance=tolerance
     )
     right = rhs[0] + problem.exchange * plasma.value
     tissue = conjugate_gradient(
@@ -235,6 +240,14 @@ def _iterate(
 
     start = at(guess, jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.int32))
     return lax.while_loop(lambda s: ~(s.norm <= s.target) & (s.sweeps < MAX_SWEEPS), step, start)
+
+
+def _closed(problem: _Problem, s: _Progress) -> Array:
+    """The excess shifted by the constant, less than the tolerance, that closes the ledger of the whole domain."""
+    loss = _loss(problem, problem.uptake_slope(s.excess[1] + problem.inlet(s.excess[1])))
+    inside = 1.0 - problem.outside
+    answer = total(problem.flow.inflow + loss.rate * inside + loss.of_inlet(inside, False))
+    return s.excess - safe_ratio(total(s.imbalance), answer).astype(inside.dtype) * inside[None]
 
 
 def solve_signal(
@@ -288,11 +301,12 @@ def solve_signal(
 
         guess = jnp.where(made > 0, guess, 0.0)
         s = _iterate(system, lambda x: _residual(problem, system.plasma, x), answer, guess, tolerance * made)
-        return s.excess, (s.sweeps, s.iterations, safe_ratio(s.norm, made), s.norm <= s.target)
+        return _closed(problem, s), (s.sweeps, s.iterations, safe_ratio(s.norm, made), s.norm <= s.target)
 
     def linear_solve(problem: _Problem, excess: Array, rhs: Array, transposed: bool) -> Array:
         system = _system(problem)
         loss = _loss(problem, problem.uptake_slope(excess[1] + problem.inlet(excess[1])))
+        rhs = jnp.where(problem.exchange > 0, rhs, 0.0)  # rows outside the tissue are empty
         return _iterate(
             system,
             lambda x: _jacobian(problem, system, loss, x, transposed) - rhs,

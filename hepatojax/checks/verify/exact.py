@@ -43,7 +43,7 @@ def box_grid(cells: tuple[int, int, int], size_um: tuple[float, float, float]) -
 
 def points(grid: Grid) -> tuple[Array, Array, Array]:
     """Coordinates (z, y, x) of cell centres from the corner of the box [um], each (nz, ny, nx)."""
-    axes = ((jnp.arange(n) + 0.5) * h for n, h in zip(grid.shape, grid.spacing_um, strict=True))
+    axes = (jnp.arange(0.5, n) * h for n, h in zip(grid.shape, grid.spacing_um, strict=True))
     return tuple(jnp.meshgrid(*axes, indexing="ij"))
 
 
@@ -58,13 +58,7 @@ def shells(edges_um: Float[np.ndarray, " m"], dimension: int) -> Grid:
     centre = 0.5 * (edges_um[:-1] + edges_um[1:])
     between = np.append(dimension * content * edges_um[1:-1] ** (dimension - 1) / np.diff(centre), 0.0)
     closed = jnp.zeros((1, 1, centre.size))
-    step = float(edges_um[1] - edges_um[0])
-    return Grid((1.0, 1.0, step), jnp.asarray(volume)[None, None], (closed, closed, jnp.asarray(between)[None, None]))
-
-
-def shell_centres(edges_um: Float[np.ndarray, " m"]) -> Float[Array, "1 1 n"]:
-    """Middle radii of shells [um]."""
-    return jnp.asarray(0.5 * (edges_um[:-1] + edges_um[1:]))[None, None]
+    return Grid((1.0, 1.0, 1.0), jnp.asarray(volume)[None, None], (closed, closed, jnp.asarray(between)[None, None]))
 
 
 def derivative(function: Callable[..., Array], axis: int) -> Callable[..., Array]:

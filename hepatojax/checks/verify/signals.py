@@ -70,7 +70,7 @@ def manufactured_signal() -> Iterator[Record]:
         taken = (in_tissue(*place) - c) / tau + spread - carried - renewal * (c - inlet)
         return taken / (0.2 + 0.8 / (1.0 + c / 2.0)) / c
 
-    grids, errors, sources = (8, 16, 32, 48), ([], []), []
+    grids, errors, sources = (8, 12, 16, 24), ([], []), []
     for n in grids:
         grid = box_grid((n // 4, n, n), size)
         place = points(grid)
@@ -150,7 +150,7 @@ def one_cell() -> Iterator[Record]:
 
 def signal_balance() -> Iterator[Record]:
     """What a hexagon and the body make of a signal is what both remove; with no uptake all of it leaves with plasma."""
-    lobule, flow = hexagon_with_flow((26, 30, 4))
+    lobule, flow = hexagon_with_flow()
     grid = lobule.grid
     plasma = flow.times(0.55)
     made = 1e-4 * jnp.asarray(lobule.zone)
@@ -166,7 +166,7 @@ def signal_balance() -> Iterator[Record]:
 
 def constant_state() -> Iterator[Record]:
     """Without sources inside, every field is what the blood brings: c = S/CL in both phases, p = p_in."""
-    lobule, flow = hexagon_with_flow((20, 24, 4))
+    lobule, flow = hexagon_with_flow()
     grid, zero = lobule.grid, jnp.zeros(lobule.grid.shape)
     p, body = SignalParameters(50.0, 50.0, 150.0, 1.0, 1.0), BodyClosure(4e4, 2e4)
     signal = signalled(grid, flow, zero, zero, p, body)

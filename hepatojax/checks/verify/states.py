@@ -8,6 +8,7 @@ from functools import partial
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array
 from scipy.integrate import solve_ivp
 
@@ -54,7 +55,7 @@ def closed(y: States) -> Rates:
 
 
 @partial(jax.jit, static_argnames=("rates", "steps"))
-def integrated(start: States, rates: Callable[[States], Rates], end_h: float, steps: int) -> States:
+def integrated(start: States, rates: Callable[[States], Rates], end_h: ArrayLike, steps: int) -> States:
     """Some steps of `step_states` of equal length."""
     return jax.lax.fori_loop(0, steps, lambda _, y: step_states(y, rates, end_h / steps)[0], start)
 

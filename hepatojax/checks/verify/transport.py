@@ -8,13 +8,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float
 
 from hepatojax.checks.records import Check, Record, at_least, at_most
 from hepatojax.checks.verify.exact import box_grid, points, root_mean_square
 from hepatojax.checks.verify.oxygen import HUMAN_FLOW
-from hepatojax.checks.verify.perfusion import CENTRAL_UM, PORTAL_UM, RADIUS_UM, solved
-from hepatojax.numerics.grid import Grid
+from hepatojax.checks.verify.perfusion import CENTRAL_UM, HEXAGON, PORTAL_UM, RADIUS_UM, solved
 from hepatojax.tissue.arrival import unit_arrival
 from hepatojax.tissue.flow import Flow
 from hepatojax.tissue.geometry import Lobule
@@ -25,7 +23,7 @@ from hepatojax.tissue.tracer import blood_age, unit_pulse
 _pulse = jax.jit(lambda *arguments: unit_pulse(*arguments, 400))
 
 
-def hexagon_with_flow(cells: tuple[int, int, int]) -> tuple[Lobule, Flow]:
+def hexagon_with_flow(cells: tuple[int, int, int] = HEXAGON) -> tuple[Lobule, Flow]:
     """A human lobule at rest, perfused at 1 ml/min per ml."""
     lobule = hexagonal_lobule(cells, RADIUS_UM, 20.0 * cells[2], CENTRAL_UM, PORTAL_UM)
     lobule = jax.tree.map(jnp.asarray, lobule)
@@ -34,7 +32,7 @@ def hexagon_with_flow(cells: tuple[int, int, int]) -> tuple[Lobule, Flow]:
 
 def transit_time() -> Iterator[Record]:
     """V04: the mean transit time of a pulse, and the mean age of the blood that leaves, are phi V/Q."""
-    lobule, flow = hexagon_with_flow((26, 30, 2))
+    lobule, flow = hexagon_with_flow()
     grid, share = lobule.grid, 0.15
     exact = share * float(grid.total_volume / flow.total)
     pulse = _pulse(grid, flow, jnp.full(grid.shape, share), 0.0, 12.0 * exact)
@@ -109,7 +107,7 @@ def motion() -> Iterator[Record]:
 
 
 def _lost_by_motion() -> float:
-    lobule, _ = hexagon_with_flow((20, 24, 2))
+    lobule, _ = hexagon_with_flow()
     grid, random = lobule.grid, np.random.default_rng(0)
     density, potential = (jnp.asarray(random.uniform(0.0, s, grid.shape)) for s in (1.0, 1e3))
     moved = jax.jit(migrate)(grid, density, potential, 50.0, 6.0).density

@@ -8,11 +8,13 @@ import pytest
 from hepatojax.tissue.arrival import unit_arrival
 from tests.reference.flows import channel, corner_to_corner
 
+arrive = jax.jit(unit_arrival)
+
 
 def test_capture_along_a_channel_is_geometric():
     grid, flow = channel(10)
     ones = jnp.ones(grid.shape)
-    arrival = unit_arrival(grid, flow, ones, 2.0, ones)
+    arrival = arrive(grid, flow, ones, 2.0, ones)
     share = 1.0 / (1.0 + 2.0 / 10)  # of what enters a cell, what leaves it
     np.testing.assert_allclose(arrival.carried[0, 0], share ** np.arange(1, 11), rtol=1e-9)
     assert float(arrival.captured_share) == pytest.approx(1 - share**10)
@@ -23,7 +25,7 @@ def test_capture_along_a_channel_is_geometric():
 def test_density_has_mean_one_and_follows_affinity(dtype):
     grid, flow = corner_to_corner((2, 6, 6), (20.0, 20.0, 20.0), seed=2)
     affinity = jnp.asarray(np.random.default_rng(0).random(grid.shape), dtype).at[0, 3, 2].set(0.0)
-    arrival = unit_arrival(grid, flow, affinity, 0.5, jnp.ones(grid.shape, dtype))
+    arrival = arrive(grid, flow, affinity, 0.5, jnp.ones(grid.shape, dtype))
     assert bool(arrival.converged)
     assert float(grid.mean(arrival.density)) == pytest.approx(1.0, rel=1e-6)
     assert float(arrival.density.min()) >= 0.0
@@ -34,5 +36,5 @@ def test_density_has_mean_one_and_follows_affinity(dtype):
 def test_derivative_of_the_capture():
     grid, flow = channel(6)
     ones = jnp.ones(grid.shape)
-    slope = jax.grad(lambda adhesion: unit_arrival(grid, flow, ones, adhesion, ones).captured_share)(jnp.asarray(2.0))
+    slope = jax.grad(lambda adhesion: arrive(grid, flow, ones, adhesion, ones).captured_share)(jnp.asarray(2.0))
     assert float(slope) == pytest.approx((1 + 2.0 / 6) ** -7, rel=1e-8)

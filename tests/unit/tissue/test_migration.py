@@ -8,6 +8,8 @@ import pytest
 from hepatojax.tissue.migration import chemotactic_potential, crowding_potential, migrate
 from tests.reference.flows import block
 
+move = jax.jit(migrate, static_argnames="tolerance")
+
 
 def patchy(dtype=jnp.float64):
     random = np.random.default_rng(0)
@@ -22,7 +24,7 @@ def patchy(dtype=jnp.float64):
 @pytest.mark.parametrize(("motility", "step"), [(400.0, 3.0), (50.0, 1e4), (0.0, 6.0)])
 def test_no_cell_is_lost_or_negative(dtype, motility, step):
     grid, density, attractant = patchy(dtype)
-    motion = jax.jit(migrate)(grid, density, chemotactic_potential(attractant, 3e3, 0.5), motility, step)
+    motion = move(grid, density, chemotactic_potential(attractant, 3e3, 0.5), motility, step)
     assert bool(motion.converged)
     assert motion.density.dtype == dtype
     assert float(motion.density.min()) >= 0.0
@@ -33,7 +35,7 @@ def test_a_cosine_decays_as_backward_euler_says():
     cells, h, motility, step = 16, 10.0, 200.0, 3.0
     grid = block((1, 1, cells), (h, h, h))
     wave = jnp.asarray(np.cos(np.pi * (np.arange(cells) + 0.5) / cells))[None, None, :]
-    motion = migrate(grid, 2.0 + wave, jnp.zeros(grid.shape), motility, step)
+    motion = move(grid, 2.0 + wave, jnp.zeros(grid.shape), motility, step)
     rate = motility * (2 * np.sin(np.pi / (2 * cells)) / h) ** 2
     np.testing.assert_allclose(motion.density, 2.0 + wave / (1 + rate * step), rtol=1e-9)
 
@@ -41,7 +43,7 @@ def test_a_cosine_decays_as_backward_euler_says():
 def test_equilibrium_of_drift_and_motility_is_kept():
     grid, _, potential = patchy()
     density = jnp.exp(300.0 * potential / 200.0)
-    motion = migrate(grid, density, 300.0 * potential, 200.0, 100.0)
+    motion = move(grid, density, 300.0 * potential, 200.0, 100.0)
     active = np.asarray(grid.active)
     np.testing.assert_allclose(motion.density[active], density[active], rtol=1e-8)
 
@@ -52,7 +54,7 @@ def test_cells_leave_crowded_places_and_climb_the_attractant():
     even = jnp.ones(grid.shape)
 
     def centre(potential):
-        moved = migrate(grid, even, potential, 10.0, 5.0).density
+        moved = move(grid, even, potential, 10.0, 5.0).density
         return float(grid.mean(moved * place))
 
     assert centre(crowding_potential(place, 200.0)) < 0.5 < centre(chemotactic_potential(place, 200.0, 1.0))

@@ -105,7 +105,7 @@ def test_hypoxic_tissue_from_a_cold_start(transport, dtype):
         assert bool(oxygen.converged)
         assert oxygen.mmHg.dtype == dtype
         assert int(oxygen.newton_iterations) <= 20
-        assert 0.0 < float(oxygen.mmHg[grid.active].min()) < 1.0
+        assert 0.0 < float(oxygen.mmHg[grid.active].min()) < 3.0
         assert float(oxygen.mmHg.max()) <= 65.0 * (1 + 1e-4)
         assert imbalance(oxygen) < (1e-9 if dtype == jnp.float64 else 1e-4)
         again = solve(grid, flow, demand, 65.0, BLOOD, oxygen.mmHg, transport=transport)

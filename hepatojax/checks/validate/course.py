@@ -1,0 +1,117 @@
+"""The cases of validation: a patient on a porto-central column, and the course of what a run reports."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cache
+
+import jax
+import numpy as np
+
+from hepatojax.build import Study, build_study
+from hepatojax.model import LiverModel
+from hepatojax.scenario import ArmSpec, DiseaseSpec, GridSpec, InfusionSpec, LobuleSpec, RunSpec, Scenario
+from hepatojax.simulate import SaveAt, Solution, join, simulate_chunks
+from hepatojax.state import LiverState
+
+DAY_H = 24.0
+WEEK_H = 168.0
+STEPS_PER_DAY = 8
+CONTROL, TREATED = "standard_care", "treated"
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a run reported.
+
+    days: end of each macro-step [d]. endpoints: name -> value at these times. solution: of the run.
+    """
+
+    days: np.ndarray
+    endpoints: Mapping[str, np.ndarray]
+    solution: Solution
+
+    def at(self, name: str, day: float) -> float:
+        """An endpoint at a day, linear between macro-steps."""
+        return float(np.interp(day, self.days, self.endpoints[name]))
+
+
+def column_case(
+    species: str = "human", disease: DiseaseSpec | None = None, dose: InfusionSpec | None = None, **changes: object
+) -> Scenario:
+    """A scenario on a porto-central column of 12 cells in float64, eight macro-steps a day.
+
+    Args:
+        species: of the registry. disease: healthy by default. dose: of the treated arm; no infusion by default.
+        changes: further fields of the scenario.
+    """
+    return Scenario(
+        title="validation",
+        species=species,
+        lobule=LobuleSpec(geometry="column"),
+        grid=GridSpec(cells=(12, 1, 1)),
+        disease=disease or DiseaseSpec(),
+        run=RunSpec(steps_per_day=STEPS_PER_DAY, save_every_h=WEEK_H, fields=(), precision="float64"),
+        arms=(ArmSpec(CONTROL), ArmSpec(TREATED, (dose,) if dose else ())),
+        **changes,  # type: ignore[arg-type]
+    )
+
+
+@cache
+def healthy(species: str) -> Study:
+    """The healthy liver of a species on the column."""
+    return build_study(column_case(species))
+
+
+def course_of(
+    model: LiverModel,
+    state: LiverState,
+    study: Study,
+    days: float,
+    arm: str = CONTROL,
+    save: SaveAt | None = None,
+) -> Course:
+    """Run an arm in chunks of equal length, so that all cases of a geometry share one compilation.
+
+    Args:
+        model, state: where to start. study: holds the schedules. days: at least this long [d].
+        arm: of the study. save: fields and the length of a chunk; nothing and a week by default.
+
+    Raises:
+        SimulationError: the run failed.
+    """
+    save = save or SaveAt(WEEK_H)
+    end_h = save.every_h * np.ceil(days * DAY_H / save.every_h)
+    parts = list(simulate_chunks(model, state, study.schedules[arm], end_h=float(end_h), save=save))
+    solution = join(parts)
+    solution.raise_for_status()
+    endpoints = {name: np.asarray(values) for name, values in solution.endpoints.items()}
+    return Course(np.asarray(solution.times_h) / DAY_H, endpoints, solution)
+
+
+def changed(model: LiverModel, subject: str, name: str, value: float) -> LiverModel:
+    """The model with one number of its parameters replaced, also outside its range: what if it were not there.
+
+    Args:
+        model: any. subject: attribute path inside `ModelParameters`, as "biology.immunity". name: of the number.
+        value: in canonical units.
+    """
+
+    def put(part: object, path: list[str]) -> object:
+        if not path:
+            return replace(part, **{name: value})  # type: ignore[type-var]
+        return replace(part, **{path[0]: put(getattr(part, path[0]), path[1:])})  # type: ignore[type-var]
+
+    return replace(model, parameters=put(model.parameters, subject.split(".")))
+
+
+def largest_change(before: LiverState, after: LiverState, names: tuple[str, ...]) -> float:
+    """Largest relative change of some voxel states and of the liver volume."""
+    pairs = [(before.voxel[name], after.voxel[name]) for name in names]
+    pairs.append((before.body["liver_volume"], after.body["liver_volume"]))
+    return max(jax.tree.leaves([_relative_change(np.asarray(a), np.asarray(b)) for a, b in pairs]))
+
+
+def _relative_change(before: np.ndarray, after: np.ndarray) -> float:
+    return float(np.max(np.abs(after - before)) / max(float(np.max(np.abs(before))), 1e-300))

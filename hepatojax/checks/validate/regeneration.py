@@ -1,0 +1,54 @@
+"""Regrowth after resection: rat (V25, V27) and human donors (V28)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from hepatojax.build import build_study
+from hepatojax.checks.records import Check, Record, at_least, within
+from hepatojax.checks.validate.course import Course, column_case, course_of
+from hepatojax.scenario import DiseaseSpec
+
+RAT_RESIDUAL, HUMAN_RESIDUAL = 0.32, 0.42
+RAT = {1: 0.45, 2: 0.60, 3: 0.72, 5: 0.86, 7: 0.93, 14: 1.0}
+HUMAN = {7: 0.51, 14: 0.57, 30: 0.64, 91: 0.74, 182: 0.77, 365: 0.81}
+RAT_SOURCE = "V25: Int J Surg 2013 11:903"
+RAT_MASS_SOURCE = "V27: recalled; fitted"
+HUMAN_SOURCE = "V28: Aoki 2011, J Gastrointest Surg 15:1594, right-lobe donors; fitted"
+
+
+def resection(species: str, residual: float, days: float) -> Course:
+    """The course after a share of the lobules is taken."""
+    study = build_study(column_case(species, DiseaseSpec(resected_fraction=1.0 - residual)))
+    return course_of(study.model, study.state, study, days)
+
+
+def rat() -> Iterator[Record]:
+    """Seventy per cent of a rat's liver: mass by day, and when it grows fastest."""
+    course = resection("rat", RAT_RESIDUAL, 14.0)
+    for day, measured in RAT.items():
+        value = course.at("liver_volume", day)
+        quantity = f"rat, liver volume at day {day}"
+        yield within("V27", quantity, value, measured - 0.08, measured + 0.08, "-", RAT_MASS_SOURCE)
+    yield at_least("V25", "rat, liver volume at day 8", course.at("liver_volume", 8.0), 0.85, "-", RAT_SOURCE)
+    days = np.arange(0.5, 13.6, 0.5)
+    growth = [course.at("liver_volume", day + 0.5) - course.at("liver_volume", day - 0.5) for day in days[1:-1]]
+    steepest = days[1:-1][int(np.argmax(growth))]
+    yield within("V25", "rat, day of the fastest growth", steepest, 1.0, 4.0, "d", RAT_SOURCE)
+
+
+def donor() -> Iterator[Record]:
+    """A human donor with 42 % of the liver left, over a year."""
+    course = resection("human", HUMAN_RESIDUAL, 365.0)
+    for day, measured in HUMAN.items():
+        value = course.at("liver_volume", day)
+        quantity = f"human donor, liver volume at day {day}"
+        yield within("V28", quantity, value, measured - 0.07, measured + 0.07, "-", HUMAN_SOURCE)
+
+
+CHECKS = (
+    Check("V25-V27", "Regrowth of a rat's liver after resection of 70 %", rat),
+    Check("V28", "Regrowth of a human donor's liver", donor),
+)

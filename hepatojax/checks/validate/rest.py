@@ -1,0 +1,25 @@
+"""A healthy liver stays as it is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from hepatojax.checks.records import Check, Record, at_most, within
+from hepatojax.checks.validate.course import course_of, healthy, largest_change
+
+DAYS = 28.0
+STATES = ("quiescent", "primed", "injured", "debris", "macrophage_m1", "macrophage_m2", "stellate", "identity")
+SOURCE = "BIOLOGY A11.4"
+
+
+def standstill() -> Iterator[Record]:
+    """Twenty-eight days without a cause: states and liver volume stand still."""
+    study = healthy("human")
+    course = course_of(study.model, study.state, study, DAYS)
+    drift = largest_change(study.state, course.solution.state, STATES)
+    yield at_most("rest", "largest relative change of a state in 28 d", drift, 1e-6, "-", SOURCE)
+    function = course.at("functional_mass", DAYS)
+    yield within("rest", "functional mass at day 28", function, 1.0 - 1e-6, 1.0 + 1e-6, "-", SOURCE)
+
+
+CHECKS = (Check("rest", "A healthy liver stays at rest for 28 days", standstill),)

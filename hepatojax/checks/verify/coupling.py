@@ -1,0 +1,279 @@
+"""The coupled model: order in time, ledger, rest, plasma, and infusions at any time, through `macro_step` itself."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from typing import Any
+from unittest.mock import patch
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+from jax.typing import ArrayLike
+from jaxtyping import Array
+
+from hepatojax import coupling, macro_step
+from hepatojax.assembly import build_lobule, registry_of, resting_model
+from hepatojax.build import build_study
+from hepatojax.checks.records import Check, Record, at_least, at_most, reported
+from hepatojax.checks.verify.exact import observed_order
+from hepatojax.checks.verify.states import ORDER_IN_TIME
+from hepatojax.macro_step import LedgerTerms
+from hepatojax.mechanism import pytree
+from hepatojax.model import BODY_STATES, LiverModel
+from hepatojax.parameters.registry import load_parameters
+from hepatojax.scenario import ArmSpec, DiseaseSpec, GridSpec, InfusionSpec, LobuleSpec, RunSpec, Scenario
+from hepatojax.state import LiverState
+from hepatojax.therapy.schedule import DoseSchedule, schedule_of
+from hepatojax.tissue.perfusion import solve_perfusion
+
+COLUMN = LobuleSpec(geometry="column")
+WOUND = DiseaseSpec(activity=0.3, lesion_fraction=0.5, lesion_from_zone=0.4)
+DAYS = 28
+WEEKLY = tuple(InfusionSpec(start_h=5.3 + 168.0 * week, cells_per_kg=1e6, route="intravenous") for week in range(4))
+CELLS = ("msc", "label")
+
+
+@lru_cache
+def treated(
+    lobule: LobuleSpec = COLUMN, cells: tuple[int, int, int] = (12, 1, 1)
+) -> tuple[LiverModel, LiverState, DoseSchedule]:
+    """A wounded, inflamed liver with four weekly infusions, as `build` makes it."""
+    scenario = Scenario(
+        lobule=lobule,
+        grid=GridSpec(cells=cells),
+        disease=WOUND,
+        run=RunSpec(precision="float64"),
+        arms=(ArmSpec("treated", WEEKLY),),
+    )
+    study = build_study(scenario)
+    return study.model, study.state, study.schedules["treated"]
+
+
+def with_numerics(model: LiverModel, **changes: Any) -> LiverModel:
+    """The model with other numerics."""
+    return dataclasses.replace(model, numerics=dataclasses.replace(model.numerics, **changes))
+
+
+@pytree
+class Course:
+    """Where a run of macro-steps ended: the state, sums of the ledger, and the worst status."""
+
+    state: LiverState
+    gained: dict[str, Array]
+    error: dict[str, Array]
+    status: Array
+
+    def relative(self, names: tuple[str, ...] | None = None) -> float:
+        """Largest error of the ledger over what entered [-]."""
+        return max(float(self.error[n] / self.gained[n]) for n in names or tuple(self.gained))
+
+
+@jax.jit
+def course(model: LiverModel, state: LiverState, schedule: DoseSchedule, step_h: ArrayLike, count: ArrayLike) -> Course:
+    """Macro-steps of a length that is not compiled in, so that one program serves every step size."""
+    timed = with_numerics(model, macro_step_h=step_h)
+
+    def advance(_: ArrayLike, before: Course) -> Course:
+        state, report = macro_step.macro_step(timed, before.state, schedule)
+        ledger = report.ledger
+        return Course(
+            state,
+            jax.tree.map(jnp.add, before.gained, ledger.gained),
+            jax.tree.map(lambda total, now: total + jnp.abs(now), before.error, ledger.imbalance),
+            jnp.maximum(before.status, report.status),
+        )
+
+    empty: LedgerTerms = jax.eval_shape(lambda: macro_step.macro_step(timed, state, schedule)[1].ledger)
+    gained, error = jax.tree.map(lambda a: jnp.zeros(a.shape, a.dtype), (empty.gained, empty.imbalance))
+    return lax.fori_loop(0, count, advance, Course(state, gained, error, jnp.zeros((), jnp.int32)))
+
+
+def distance(model: LiverModel, a: LiverState, b: LiverState) -> float:
+    """Relative L2 distance of two states, the root mean square over all states that are not empty [-]."""
+    volume = np.asarray(model.grid.volume)
+
+    def off(x: Array, y: Array, weight: np.ndarray | float) -> float:
+        x, y = np.asarray(x, float), np.asarray(y, float)
+        size = np.sum(weight * y**2)
+        return float(np.sum(weight * (x - y) ** 2) / size) if size > 0 else 0.0
+
+    squares = [off(a.voxel[name], b.voxel[name], volume) for name in a.voxel]
+    squares += [off(a.body[name], b.body[name], 1.0) for name in (*BODY_STATES, "liver_volume")]
+    return float(np.sqrt(np.mean(squares)))
+
+
+def order_in_time() -> Iterator[Record]:
+    """One day of repair during a slow infusion; the error of a step is its distance to half the step."""
+    model, state, _ = treated()
+    infusion = schedule_of((InfusionSpec(start_h=0.0, cells_per_kg=1e6, route="intravenous", duration_h=200.0),), 4)
+    per_day, source = (8, 16, 32, 64, 128), "NUMERICS decision 7"
+    for migration in (False, True):
+        timed = with_numerics(model, migration=migration)
+        begun = course(timed, state, infusion, 24.0 / 64, 128).state  # past the jump of the wound
+        ends = []
+        for n in per_day:
+            start = begun.replace(step=jnp.asarray(2 * n, jnp.int32))
+            ends.append(course(timed, start, infusion, 24.0 / n, n).state)
+        errors = [distance(model, a, b) for a, b in itertools.pairwise(ends)]
+        order = observed_order(per_day[:-1], errors)
+        if migration:
+            yield reported("coupling-order", "order in time, motion of cells on", order, "-", source)
+        else:
+            yield at_least("coupling-order", "order in time, motion of cells off", order, ORDER_IN_TIME, "-", source)
+            yield reported("coupling-order", "error at 8 steps a day, all states", errors[0], "-", source)
+
+
+def ledger() -> Iterator[Record]:
+    """28 treated days at four steps a day: what entered has left or is there."""
+    model, state, schedule = treated()
+    double, single = (
+        (model, state),
+        (with_numerics(model, precision="float32", tolerance=1e-6), in_single_precision(state)),
+    )
+    for precision, bound, liver in (("float64", 1e-9, double), ("float32", 1e-4, single)):
+        end = course(*liver, schedule, 6.0, 4 * DAYS)
+        fields = tuple(name for name in end.gained if name not in CELLS)
+        source = f"28 days, {precision}"
+        yield at_most("ledger", f"oxygen and signals, {precision}", end.relative(fields), bound, "-", source)
+        yield at_most("ledger", f"cells and label, {precision}", end.relative(CELLS), bound, "-", source)
+        yield at_most("ledger", f"worst status, {precision}", float(end.status), 0.0, "-", source)
+
+
+def in_single_precision(state: LiverState) -> LiverState:
+    """The state as a float32 run holds it: fields in float32, pressure and body in float64."""
+    voxel, solved = jax.tree.map(
+        lambda a: a.astype(jnp.float32) if a.ndim >= 3 else a, (state.voxel, state.quasi_steady)
+    )
+    solved = dataclasses.replace(solved, circulation=state.quasi_steady.circulation)
+    return state.replace(voxel=voxel, quasi_steady=solved)
+
+
+def ledger_sensitivity() -> Iterator[Record]:
+    """A flux that is disturbed by 1e-6 on its way shows in the ledger, far above its bound."""
+    model, state, _ = treated()
+    schedule = schedule_of((InfusionSpec(start_h=1.3, cells_per_kg=1e6, route="portal"),), 4)
+
+    def imbalances(disturbed: ArrayLike) -> dict[str, Array]:
+        factor = 1.0 + 1e-6 * disturbed
+        with (
+            patch.object(coupling, "solve_perfusion", _with_outflow(coupling.solve_perfusion, factor)),
+            patch.object(coupling, "solve_oxygen", _with(coupling.solve_oxygen, factor, "outflow")),
+            patch.object(macro_step, "distribute", _with_arrivals(macro_step.distribute, factor)),
+        ):
+            found = macro_step.macro_step(model, state, schedule)[1].ledger
+        return {name: jnp.abs(found.imbalance[name]) / found.gained[name] for name in found.gained}
+
+    compiled = jax.jit(imbalances)
+    calm, disturbed = compiled(0.0), compiled(1.0)
+    weakest = min(float(value) for value in disturbed.values())
+    worst = max(float(value) for value in calm.values())
+    yield at_most("ledger-sensitivity", "ledger of one macro-step", worst, 1e-9, "-", "nothing disturbed")
+    yield at_least("ledger-sensitivity", "least of all ledgers, disturbed", weakest, 1e-8, "-", "fluxes x (1 + 1e-6)")
+
+
+def _with_outflow(solve: Callable, factor: ArrayLike) -> Callable:
+    """A perfusion whose central vein takes another flow than the lobule sends."""
+
+    def disturbed(*arguments: Any, **keywords: Any) -> Any:
+        perfusion = solve(*arguments, **keywords)
+        flow = dataclasses.replace(perfusion.flow, outflow=perfusion.flow.outflow * factor)
+        return dataclasses.replace(perfusion, flow=flow)
+
+    return disturbed
+
+
+def _with(solve: Callable, factor: ArrayLike, *names: str) -> Callable:
+    """A solve whose reported fluxes are other than those of its solution."""
+
+    def disturbed(*arguments: Any, **keywords: Any) -> Any:
+        solved = solve(*arguments, **keywords)
+        return dataclasses.replace(solved, **{name: getattr(solved, name) * factor for name in names})
+
+    return disturbed
+
+
+def _with_arrivals(distribute: Callable, factor: ArrayLike) -> Callable:
+    """A body that sends other cells to the liver than the liver receives."""
+
+    def disturbed(*arguments: Any, **keywords: Any) -> Any:
+        courses = distribute(*arguments, **keywords)
+        return {k: dataclasses.replace(c, liver_amount=c.liver_amount * factor) for k, c in courses.items()}
+
+    return disturbed
+
+
+def healthy_rest() -> Iterator[Record]:
+    """A healthy lobule stands still for 28 days, cells moving."""
+    scenario = Scenario(lobule=COLUMN, grid=GridSpec(cells=(12, 1, 1)), run=RunSpec(precision="float64"))
+    parameters = registry_of(scenario)
+    model, state = resting_model(scenario, parameters, build_lobule(scenario, parameters))
+    end = course(model, state, schedule_of((), 4), 6.0, 4 * DAYS)
+    integrals = [name for name in BODY_STATES if name.endswith(("hazard", "hazard_integral", "incidence"))]
+    drifts = [_drift(state.voxel[name], end.state.voxel[name]) for name in state.voxel]
+    drifts += [_drift(state.body[name], end.state.body[name]) for name in state.body if name not in integrals]
+    yield at_most("rest", "largest drift of a state over 28 days", max(drifts), 1e-6, "-", "BIOLOGY A11")
+    yield at_most("rest", "worst status", float(end.status), 0.0, "-", "BIOLOGY A11")
+
+
+def _drift(before: Array, after: Array) -> float:
+    """Largest change over the largest value; the change itself where there was nothing."""
+    size = float(jnp.max(jnp.abs(before)))
+    return float(jnp.max(jnp.abs(after - before))) / (size if size > 0 else 1.0)
+
+
+def plasma_carries() -> Iterator[Record]:
+    """What the lobule secretes leaves with plasma, which is (1 - haematocrit) of the blood."""
+    model, state, _ = treated()
+    fields = jax.jit(lambda m, s: coupling.solve_quasi_steady(m, _fields(m, s), s.quasi_steady))
+    solved, fields, evidence = fields(model, state)
+    perfusion = jax.jit(solve_perfusion)(model.lobule, fields.conductance_factor, model.parameters.perfusion)
+    blood = coupling.blood_flow(model, solved.circulation.relative)
+    plasma = (1.0 - load_parameters().perfusion.haematocrit) * float(blood)
+    worst = 0.0
+    for name in ("tnf", "il6", "vegf"):
+        leaving = plasma * float(jnp.sum(perfusion.flow.outflow * solved.excess[name][1]))
+        worst = max(worst, abs(leaving / float(evidence.terms[name]["secreted"]) - 1.0))
+    yield at_most("plasma-flow", "signal in leaving plasma over secreted - 1", worst, 1e-8, "-", "MODEL 4")
+    share = model.parameters.perfusion_at_rest * float(model.grid.total_volume / model.lobule_share)
+    per_minute = float(blood / solved.circulation.relative) / share
+    yield at_most("plasma-flow", "blood flow over that at rest - 1", abs(per_minute - 1.0), 1e-12, "-", "MODEL 2")
+
+
+def _fields(model: LiverModel, state: LiverState) -> Any:
+    schedule = schedule_of((), 4)
+    courses = macro_step._distribute(model, state, schedule, jnp.zeros(()), state.voxel["debris"])
+    given = macro_step._given(model, jnp.zeros(()), courses)
+    return macro_step.Fields({**given, **state.voxel, **state.body})
+
+
+def infusion_at_any_time() -> Iterator[Record]:
+    """Cells in a liver after two days, infused at 5.83 h, at four and at sixty-four steps a day."""
+    model, state, _ = treated()
+    infusion = InfusionSpec(start_h=5.83, cells_per_kg=1e6, route="portal", duration_h=0.71)
+    schedule = schedule_of((infusion,), 4)
+    ends = [course(model, state, schedule, 24.0 / n, 2 * n).state for n in (4, 64)]
+    litres = [end.body["liver_volume"] for end in ends]
+    cells = [float(v * model.grid.mean(end.voxel["msc_adherent"])) for v, end in zip(litres, ends, strict=True)]
+    lung = [float(end.body["msc_lung"]) for end in ends]
+    source = "NUMERICS decision 8"
+    yield at_most(
+        "infusion", "cells in the lungs, 6 h against 22.5 min", abs(lung[0] / lung[1] - 1), 1e-11, "-", source
+    )
+    yield at_most(
+        "infusion", "cells in the liver, 6 h against 22.5 min", abs(cells[0] / cells[1] - 1), 1e-2, "-", source
+    )
+
+
+CHECKS = (
+    Check("coupling-order", "order in time of the coupled model", order_in_time),
+    Check("ledger", "conservation over 28 days", ledger),
+    Check("ledger-sensitivity", "a disturbed flux shows in the ledger", ledger_sensitivity),
+    Check("rest", "a healthy lobule stays at rest", healthy_rest),
+    Check("plasma-flow", "signals are carried by plasma", plasma_carries),
+    Check("infusion", "infusion at any time, whole model", infusion_at_any_time),
+)

@@ -1,0 +1,114 @@
+"""The main job on a tiny grid: one command, three arms, files and figures; and the same course through Python."""
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import hepatojax as hj
+from hepatojax.build import build_study
+from hepatojax.cli.main import main
+from hepatojax.macro_step import advance_jitted
+from hepatojax.simulate import join, simulate_chunks
+
+CASE = Path(__file__).parents[2] / "experiments" / "01_acute_liver_failure" / "case.toml"
+ARMS = ("standard_care", "intravenous", "intraportal")
+DOSE_PER_INFUSION = 70.0  # [1e6 cells], 1e6 cells/kg in 70 kg
+CHANGES = {
+    "grid.cells": [8, 9, 2],
+    "disease.start": "healthy",
+    "disease.flare_lead_h": 0.0,
+    "run.end_h": 48.0,
+    **{f"arm.intravenous.infusion.{i}.start_h": 1.0 + 6.0 * (i - 1) for i in (2, 3, 4)},
+}
+SUMMARY_OF_THE_ISSUE = {
+    *("status", "grid", "precision", "macro_steps", "seconds", "peak_memory_mib", "ledger", "solver", "endpoints"),
+}
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    """What the command leaves behind; programs and start states of the user are neither read nor written."""
+    folder = tmp_path_factory.mktemp("main_job")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+        settings = [f"--set={key}={json.dumps(value)}" for key, value in CHANGES.items()]
+        assert main(["run", str(CASE), "-o", str(folder / "out"), "--quiet", "--device=cpu", *settings]) == 0
+    return folder / "out"
+
+
+@pytest.fixture(scope="module")
+def study(output):
+    """The same study, built in Python."""
+    return build_study(hj.load_scenario(CASE, overrides=CHANGES))
+
+
+def summary(output: Path, arm: str) -> dict:
+    return json.loads((output / arm / "summary.json").read_text())
+
+
+def course(study, arm: str) -> hj.Solution:
+    """The course of one arm, with the program that the command has compiled."""
+    save = hj.SaveAt(24.0, hj.load_scenario(CASE).run.fields)
+    return join(list(simulate_chunks(study.model, study.state, study.schedules[arm], end_h=48.0, save=save)))
+
+
+def test_the_folder_is_laid_out_as_promised(output):
+    for arm in ARMS:
+        assert {"run.vtkhdf", "summary.json", "scenario.toml"} <= {path.name for path in (output / arm).iterdir()}
+    assert len(list((output / "figures").glob("*.png"))) >= 5
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_the_summary_holds_what_the_interface_names(output, arm):
+    held = summary(output, arm)
+    assert set(held) >= SUMMARY_OF_THE_ISSUE
+    assert (held["status"], held["grid"], held["precision"], held["macro_steps"]) == ("ok", [8, 9, 2], "float32", 8)
+    assert set(held["seconds"]) == {"compile", "run"}
+    assert held["peak_memory_mib"] > 0
+    assert all(set(endpoint) == {"unit", "day", "value"} for endpoint in held["endpoints"].values())
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_what_enters_a_treated_lobule_leaves_it_or_stays(output, arm):
+    assert max(summary(output, arm)["ledger"].values()) <= 1e-4
+
+
+def test_the_cells_of_each_arm_are_counted(output):
+    for arm, infusions in zip(ARMS, (0, 4, 1), strict=True):
+        with hj.open_run(output / arm / "run.vtkhdf") as run:
+            terms = json.loads(run.provenance["ledger"])["msc"]["terms"]
+        assert terms["infused"] == pytest.approx(infusions * DOSE_PER_INFUSION, rel=1e-12)
+        assert sum(terms.values()) == pytest.approx(0.0, abs=1e-4 * max(terms["infused"], 1.0))
+
+
+def test_the_resolved_scenario_gives_the_same_run_again(output):
+    again = hj.load_scenario(output / "intraportal" / "scenario.toml")
+    assert again == hj.load_scenario(CASE, overrides=CHANGES)
+
+
+def test_the_file_holds_the_course_that_python_computes(output, study):
+    solution = course(study, "intraportal")
+    with hj.open_run(output / "intraportal" / "run.vtkhdf") as run:
+        assert np.array_equal(run.series_times_h, solution.times_h)
+        assert np.array_equal(run.series["meld"], hj.liver_function(solution).meld)
+        assert np.array_equal(run.field_at("oxygen", 48.0), solution.saved["oxygen"][-1])
+
+
+def test_arms_share_one_program(study):
+    course(study, ARMS[0])
+    before = advance_jitted._cache_size()
+    for arm in ARMS[1:]:
+        course(study, arm)
+    assert advance_jitted._cache_size() == before
+
+
+def test_infusions_of_no_cells_change_nothing(study):
+    given = study.schedules["intravenous"]
+    placebo = dataclasses.replace(given, cells_per_kg=0.0 * given.cells_per_kg)
+    treated = course(study._replace(schedules={"placebo": placebo}), "placebo")
+    untreated = course(study, "standard_care")
+    assert all(np.array_equal(treated.endpoints[name], untreated.endpoints[name]) for name in untreated.endpoints)
