@@ -85,7 +85,13 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
     states = {**state.voxel, **{name: state.body[name] for name in BODY_STATES}}
     first_guess = _distribute(model, state, schedule, start_h, state.voxel["debris"])
     given = _given(model, start_h, first_guess)
-    middle, volume = _predict(model, state, states, given, _arrivals(model, state, first_guess, state.quasi_steady))
+    middle, volume = _predict(
+        model,
+        state,
+        states,
+        given,
+        _arrivals(model, state, first_guess, state.quasi_steady, state.body["liver_volume"]),
+    )
 
     courses = _distribute(model, state, schedule, start_h, middle["debris"])
     given = _given(model, start_h, courses)
@@ -99,7 +105,7 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
         step_h,
         diluted=DILUTED,
         volume_ratio_end=volume_end / state.body["liver_volume"],
-        sources=_arrivals(model, state, courses, solved),
+        sources=_arrivals(model, state, courses, solved, volume),
         tracked=("msc_adherent", "msc_engrafted", "msc_label"),
     )
     end = move_cells(model, end, solved) if model.numerics.migration else end
@@ -174,12 +180,16 @@ def _predict(
 
 
 def _arrivals(
-    model: LiverModel, state: LiverState, courses: dict[str, PoolCourse], solved: QuasiSteady
+    model: LiverModel, state: LiverState, courses: dict[str, PoolCourse], solved: QuasiSteady, volume: Array
 ) -> dict[str, Arrival]:
-    """Cells that reach the lobule in this step, where the flow carries them [cells/mm3, and per sinusoid]."""
+    """Cells that reach the lobule in this step, where the flow carries them [cells/mm3, and per sinusoid].
+
+    Densities count per volume at the start of the step, since growth dilutes them; sinusoids are those of the middle.
+    """
     litres = model.patient.liver_volume_l * state.body["liver_volume"]
     viable, label = courses["msc"], courses["label"]
-    trapped = model.product.plugging / (model.parameters.sinusoids_per_litre * litres)
+    sinusoids = model.parameters.sinusoids_per_litre * model.patient.liver_volume_l * volume
+    trapped = model.product.plugging / sinusoids
 
     def arrival(course: PoolCourse, factor: Array) -> Arrival:
         def spread(amount: Array) -> Array:

@@ -160,7 +160,7 @@ class _Loss(NamedTuple):
     leaving: Array  # q_out / CL [-]
 
     def of_inlet(self, plasma: Array, transposed: bool) -> Array:
-        """The product of two fields; a branch, which is skipped without uptake and which XLA does not fuse into stencils."""
+        """The product of two fields; a branch, skipped without uptake, which XLA does not fuse into stencils."""
         spread, gathered = (self.leaving, self.rate) if transposed else (self.rate, self.leaving)
         zero = jnp.zeros((), plasma.dtype)
         raised = lax.cond(jnp.any(self.rate > 0), lambda y: jnp.sum(gathered * y), lambda _: zero, plasma)
@@ -306,7 +306,6 @@ def solve_signal(
     def linear_solve(problem: _Problem, excess: Array, rhs: Array, transposed: bool) -> Array:
         system = _system(problem)
         loss = _loss(problem, problem.uptake_slope(excess[1] + problem.inlet(excess[1])))
-        rhs = jnp.where(problem.exchange > 0, rhs, 0.0)  # rows outside the tissue are empty
         return _iterate(
             system,
             lambda x: _jacobian(problem, system, loss, x, transposed) - rhs,

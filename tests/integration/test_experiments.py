@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -47,7 +48,8 @@ def finished(request, cache, tmp_path_factory):
     output = tmp_path_factory.mktemp(request.param) / "out"
     case = EXPERIMENTS / request.param / "case.toml"
     settings = [f"--set={setting}" for setting in settings_of(request.param)]
-    assert main(["run", str(case), "-o", str(output), "--quiet", "--no-figures", "--device=cpu", *settings]) == 0
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):  # as for a user
+        assert main(["run", str(case), "-o", str(output), "--quiet", "--no-figures", "--device=cpu", *settings]) == 0
     return request.param, output
 
 

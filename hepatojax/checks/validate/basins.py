@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
+from functools import cache
 
-from hepatojax.build import build_study
+from hepatojax.build import Study, build_study
 from hepatojax.checks.records import Check, Record, at_least, at_most
 from hepatojax.checks.validate.course import WEEK_H, Course, column_case, course_of
+from hepatojax.onset import wounded
 from hepatojax.scenario import DiseaseSpec, GridSpec, LobuleSpec, RunSpec
 
 CELLS = (12, 14, 4)
@@ -16,12 +18,18 @@ DAYS = 28.0
 SOURCE = "BIOLOGY Part B, two basins; failure: functional mass below 0.25 and falling at day 28"
 
 
-def acute_loss(share: float) -> Course:
-    """A share of all hepatocytes dead at day 0, on a hexagonal lobule in single precision as users run it."""
+@cache
+def lobule() -> Study:
+    """A healthy hexagonal lobule in single precision, as users run it."""
     run = RunSpec(steps_per_day=4, save_every_h=WEEK_H, fields=(), precision="float32")
-    case = column_case(disease=DiseaseSpec(lesion_fraction=share))
-    study = build_study(replace(case, lobule=LobuleSpec(), grid=GridSpec(cells=CELLS), run=run))
-    return course_of(study.model, study.state, study, DAYS)
+    return build_study(replace(column_case(), lobule=LobuleSpec(), grid=GridSpec(cells=CELLS), run=run))
+
+
+def acute_loss(share: float) -> Course:
+    """The course after a share of all hepatocytes died at once, everywhere."""
+    study = lobule()
+    state = wounded(DiseaseSpec(lesion_fraction=share), study.model, study.state)
+    return course_of(study.model, state, study, DAYS)
 
 
 def basins() -> Iterator[Record]:

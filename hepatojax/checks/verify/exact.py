@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from hepatojax.numerics.grid import Grid
@@ -20,12 +21,13 @@ def observed_order(cells: Sequence[int], errors: Sequence[float]) -> float:
     return float(-np.polyfit(np.log(cells), np.log(errors), 1)[0])
 
 
-def root_mean_square(error: Array, weight: Array) -> float:
+def root_mean_square(error: ArrayLike, weight: ArrayLike) -> float:
     """Weighted L2 norm of an error, in its unit.
 
     Args:
         error: any shape. weight: same shape, cell volumes [um3] or 0 where the error does not count.
     """
+    error, weight = jnp.asarray(error), jnp.asarray(weight)
     return float(jnp.sqrt(jnp.sum(weight * error**2) / jnp.sum(weight)))
 
 

@@ -59,7 +59,7 @@ def test_mixed_inlet_adds_contents():
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_without_demand_the_inlet_is_everywhere(transport):
-    grid, flow = corner_to_corner((2, 6, 5), (20.0, 15.0, 10.0), seed=1)
+    grid, flow = corner_to_corner((2, 12, 12), (20.0, 20.0, 20.0), seed=4)
     oxygen = solve(grid, flow, jnp.zeros(grid.shape), 65.0, BLOOD, start(grid), transport=transport)
     np.testing.assert_allclose(oxygen.mmHg[grid.active], 65.0, rtol=1e-7)
     assert bool(oxygen.converged)
@@ -92,8 +92,9 @@ def test_upwind_plug_flow_is_a_march_from_cell_to_cell():
     assert p < 1.0  # the march ends in hypoxia
 
 
-@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
-@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize(
+    ("transport", "dtype"), [("limited", jnp.float32), ("limited", jnp.float64), ("upwind", jnp.float64)]
+)
 def test_hypoxic_tissue_from_a_cold_start(transport, dtype):
     grid, flow = corner_to_corner((2, 12, 12), (20.0, 20.0, 20.0), seed=4)
     random = np.random.default_rng(5)
