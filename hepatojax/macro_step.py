@@ -81,7 +81,7 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
     Reference: NUMERICS decisions 7 and 8.
     """
     step_h = model.numerics.macro_step_h
-    start_h = state.step * step_h
+    start_h = state.step.astype(jnp.float64) * step_h
     states = {**state.voxel, **{name: state.body[name] for name in BODY_STATES}}
     first_guess = _distribute(model, state, schedule, start_h, state.voxel["debris"])
     given = _given(model, start_h, first_guess)

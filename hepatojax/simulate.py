@@ -162,7 +162,7 @@ def solution_of(model: LiverModel, state: LiverState, reports: StepReport, kept:
     """Gather the reports of the macro-steps up to `state` into a solution."""
     step_h = model.numerics.macro_step_h
     count = reports.status.shape[0]
-    numbers = state.step - count + 1 + jnp.arange(count)
+    numbers = (state.step - count + 1 + jnp.arange(count, dtype=jnp.int32)).astype(jnp.float64)
     saves = next(iter(kept.values())).shape[0] if kept else 0
     stride = count // saves if saves else 1
     failed = reports.status != Status.OK

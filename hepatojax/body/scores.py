@@ -34,7 +34,7 @@ def meld(bilirubin_mg_dl: Level, inr: Level, creatinine_mg_dl: Level) -> Level:
     return jnp.minimum(score, MELD_CAP)
 
 
-def smooth_meld(bilirubin_mg_dl: Level, inr: Level, creatinine_mg_dl: Level, smoothing: float) -> Level:
+def smooth_meld(bilirubin_mg_dl: Level, inr: Level, creatinine_mg_dl: Level, smoothing: float | Level) -> Level:
     """MELD for gradients and hazards: floors 1 + P(v - 1, e), without caps.
 
     Args:

@@ -60,7 +60,8 @@ def two_jacobi_sweeps(operator: Operator) -> Callable[[Array], Array]:
 
 class _Round(NamedTuple):
     value: Array
-    residual: Array  # 2-norm of the true one
+    rest: Array  # b - A x
+    residual: Array  # its 2-norm
     target: Array
     rounds: Array
     iterations: Array
@@ -88,16 +89,16 @@ def solve_verified(
     unit = 2.0 * float(jnp.finfo(rhs.dtype).eps)
 
     def judged(x: Array, rounds: Array, iterations: Array) -> _Round:
+        rest = rhs - apply(x)
         target = size_of(rhs, tolerance) + size_of(matrix.diagonal * x, unit)
-        return _Round(x, size_of(rhs - apply(x)), target, rounds, iterations)
+        return _Round(x, rest, size_of(rest), target, rounds, iterations)
 
     def improved(s: _Round) -> _Round:
-        rest = rhs - apply(s.value)
         step = bicgstab(
             apply,
             two_jacobi_sweeps(matrix),
-            rest,
-            jnp.zeros_like(rest),
+            s.rest,
+            jnp.zeros_like(rhs),
             tolerance=1.0,
             scale=0.5 * s.target,
             max_iterations=MAX_LINEAR,
@@ -106,7 +107,7 @@ def solve_verified(
         return lax.cond(
             krylov.residual < s.residual,
             lambda: krylov,
-            lambda: judged(s.value + _swept_across(matrix, rest), krylov.rounds, krylov.iterations),
+            lambda: judged(s.value + _swept_across(matrix, s.rest), krylov.rounds, krylov.iterations),
         )
 
     zero = jnp.zeros((), jnp.int32)

@@ -223,15 +223,17 @@ def _newton(problem: _Problem, guess: Array, tolerance: float) -> _State:
         change = _content_change(problem, s.x, -s.imbalance, inner_tolerance(target, s.norm), False)
         linear = s.linear + change.iterations
 
-        def moved(length: Array) -> tuple[Array, _State]:
+        def shorter(trial: tuple[Array, _State]) -> tuple[Array, _State]:
+            length = 0.5 * trial[0]
             u = jnp.maximum(s.x.content + length * change.value, LARGEST_DROP * s.x.content)
             return length, at(_invert(u, problem.parameters), s.newton + 1, linear)
 
         def too_long(trial: tuple[Array, _State]) -> Array:
             length, new = trial
-            return ~(new.norm <= (1.0 - SUFFICIENT_DECREASE * length) * s.norm) & (length > SHORTEST_STEP)
+            enough = new.norm <= (1.0 - SUFFICIENT_DECREASE * length) * s.norm
+            return (length > 1.0) | (~enough & (length > SHORTEST_STEP))
 
-        return lax.while_loop(too_long, lambda trial: moved(0.5 * trial[0]), moved(jnp.ones_like(s.norm)))[1]
+        return lax.while_loop(too_long, shorter, (jnp.full_like(s.norm, 2.0), s))[1]
 
     start = at(_point(guess, problem.parameters), zero, zero)
     return lax.while_loop(lambda s: ~(s.norm <= target) & (s.newton < MAX_NEWTON), step, start)

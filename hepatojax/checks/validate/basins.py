@@ -13,7 +13,7 @@ from hepatojax.onset import wounded
 from hepatojax.scenario import DiseaseSpec, GridSpec, LobuleSpec, RunSpec
 
 CELLS = (12, 14, 4)
-RECOVERS, FAILS = 0.8, 0.93
+RECOVERS, FAILS = 0.65, 0.8
 DAYS = 28.0
 SOURCE = "BIOLOGY Part B, two basins; failure: functional mass below 0.25 and falling at day 28"
 

@@ -52,7 +52,7 @@ def clinical_course() -> Iterator[Record]:
     """MELD and albumin against standard care."""
     control = arm(CONTROL, 48)
     for name, unit in (("meld", "-"), ("albumin_g_l", "g/l"), ("collagen", "-"), ("functional_mass", "-")):
-        yield reported("V37", f"{name} before the dose", control.at(name, 0.0), unit, SOURCE)
+        yield reported("V37", f"{name} at the dose", control.at(name, 0.0), unit, SOURCE)
     for week, (low, high) in MELD.items():
         change = benefit("meld", week)
         yield within("V37", f"change of MELD, week {week}", change, low, high, "-", SOURCE)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
