@@ -74,7 +74,8 @@ def fibrotic_septa(
     closed = _closed(lobule, thickness_um, gap_fraction, generator)
     chosen = generator.permutation(len(pairs))[:count]
     cover = np.max(
-        [np.zeros(lobule.grid.shape[1:]), *(_cover(lobule, *pairs[k], thickness_um) for k in chosen)], axis=0
+        [np.zeros(lobule.grid.shape[1:]), *(_cover(lobule, *pairs[k], thickness_um) for k in chosen)],
+        axis=0,  # type: ignore
     )
     resistance = 1.0 + (contrast - 1.0) * cover * closed
     return lobule.replace(permeability=lobule.permeability / resistance)

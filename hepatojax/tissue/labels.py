@@ -97,7 +97,7 @@ def _wells(mask: np.ndarray, spacing_um, radius_um: float) -> tuple[Float[np.nda
     """Well factor of each labelled voxel [um] and the axes of the vessels (v, 2) [um], centred on the image."""
     hz, hy, hx = spacing_um
     _, ny, nx = mask.shape
-    names, count = ndimage.label(mask.any(axis=0), np.ones((3, 3)))
+    names, count = ndimage.label(mask.any(axis=0), np.ones((3, 3)))  # type: ignore
     centres = np.array(ndimage.center_of_mass(names > 0, names, range(1, count + 1))).reshape(-1, 2)
     xy = (centres[:, ::-1] - 0.5 * (np.array([nx, ny]) - 1.0)) * np.array([hx, hy])
     density = wells.exchange_density((0.0, 0.0), radius_um, hx, hy, (0.5 * hx, 0.5 * hy))

@@ -85,4 +85,4 @@ def _calibrated(x, y, area, radius_um: float, hx: float, hy: float) -> float:
         return 2.0 * np.pi / flow.sum() - np.log(far / radius_um) - WALL_SKIN
 
     scale = np.log(hx * hy)
-    return float(np.exp(brentq(excess_skin, -20.0 - scale, 20.0 - scale, xtol=1e-12)))
+    return float(np.exp(brentq(excess_skin, -20.0 - scale, 20.0 - scale, xtol=1e-12)))  # type: ignore

@@ -4,6 +4,7 @@ import dataclasses
 import json
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 
@@ -23,6 +24,7 @@ CHANGES = {
     "disease.start": "healthy",
     "disease.flare_lead_h": 0.0,
     "run.end_h": 48.0,
+    "run.fields": ["oxygen", "hgf"],
     **{f"arm.intravenous.infusion.{i}.start_h": 1.0 + 6.0 * (i - 1) for i in (2, 3, 4)},
 }
 SUMMARY_OF_THE_ISSUE = {
@@ -30,8 +32,15 @@ SUMMARY_OF_THE_ISSUE = {
 }
 
 
+@pytest.fixture(scope="module", autouse=True)
+def promotion():
+    """Of dtypes and ranks, as a user has it."""
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        yield
+
+
 @pytest.fixture(scope="module")
-def output(tmp_path_factory):
+def output(promotion, tmp_path_factory):
     """What the command leaves behind; programs and start states of the user are neither read nor written."""
     folder = tmp_path_factory.mktemp("main_job")
     with pytest.MonkeyPatch.context() as patch:
@@ -54,7 +63,7 @@ def summary(output: Path, arm: str) -> dict:
 
 def course(study, arm: str) -> hj.Solution:
     """The course of one arm, with the program that the command has compiled."""
-    save = hj.SaveAt(24.0, hj.load_scenario(CASE).run.fields)
+    save = hj.SaveAt(24.0, ("oxygen", "hgf"))
     return join(list(simulate_chunks(study.model, study.state, study.schedules[arm], end_h=48.0, save=save)))
 
 

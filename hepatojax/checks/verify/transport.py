@@ -23,6 +23,7 @@ from hepatojax.tissue.tracer import blood_age, unit_pulse
 _pulse = jax.jit(lambda *arguments: unit_pulse(*arguments, 400))
 
 
+# type: ignore
 def hexagon_with_flow(cells: tuple[int, int, int] = HEXAGON) -> tuple[Lobule, Flow]:
     """A human lobule at rest, perfused at 1 ml/min per ml."""
     lobule = hexagonal_lobule(cells, RADIUS_UM, 20.0 * cells[2], CENTRAL_UM, PORTAL_UM)
