@@ -21,7 +21,8 @@ from hepatojax.body.liver_tests import LiverTestParameters
 from hepatojax.body.plasma import body_signal
 from hepatojax.model import Disease, LiverModel, ModelParameters, Numerics
 from hepatojax.parameters.registry import Parameters, from_registry, load_parameters, switched_off
-from hepatojax.rest import Rest, derive_rest, rest_state
+from hepatojax.presets import Presets, digest, kept
+from hepatojax.rest import Rest, derive_rest, first_guess, rest_state
 from hepatojax.scenario import DEFAULT_SPACING_UM, LobuleSpec, Scenario, domain_extent_um, grid_cells
 from hepatojax.state import LiverState
 from hepatojax.status import SimulationError, Status
@@ -101,8 +102,14 @@ def _heterogeneous(spec: LobuleSpec, lobule: Lobule) -> Lobule:
     return lobule
 
 
-def resting_model(scenario: Scenario, parameters: Parameters, lobule: Lobule) -> tuple[LiverModel, LiverState]:
+def resting_model(
+    scenario: Scenario, parameters: Parameters, lobule: Lobule, presets: Presets | None = None
+) -> tuple[LiverModel, LiverState]:
     """The model of a healthy liver with the constants of its rest, derived on its own grid, and its resting state.
+
+    Args:
+        scenario: checked. parameters: of its species. lobule: its geometry.
+        presets: where the rest is kept between runs; without it it is derived anew.
 
     Raises:
         SimulationError: the rest does not stand still, or a constant of it is negative.
@@ -131,7 +138,9 @@ def resting_model(scenario: Scenario, parameters: Parameters, lobule: Lobule) ->
         lobule_share=1.0,
         numerics=numerics,
     )
-    rest = _derive_rest(model)
+    drive = (run.transport, run.drive, run.pressure_drop_pa)
+    key = repr(("rest", digest(lobule), scenario.species, scenario.patient, *drive, parameters.hash))
+    rest = kept(presets, key, first_guess(model), lambda: _derive_rest(model))
     require_rest(rest)
     model = dataclasses.replace(model, rest=rest.constants, rest_resistance=rest.resistance)
     return model, rest_state(model, rest)

@@ -9,7 +9,8 @@ import numpy as np
 
 from hepatojax.assembly import build_lobule, registry_of, resting_model
 from hepatojax.model import LiverModel, check_model
-from hepatojax.onset import Presets, diseased, onset_state
+from hepatojax.onset import diseased, onset_state
+from hepatojax.presets import Presets
 from hepatojax.scenario import Scenario
 from hepatojax.state import LiverState
 from hepatojax.therapy.schedule import DoseSchedule, schedule_of
@@ -45,7 +46,7 @@ def build_study(scenario: Scenario, presets: Presets | None = None, labels: np.n
     """Everything that the arms of a scenario share, built once, and their schedules.
 
     Args:
-        scenario: checked. presets: where chronic start states are kept between runs.
+        scenario: checked. presets: where the rest and chronic start states are kept between runs.
         labels: image (nz, ny, nx) for `lobule.geometry = "labels"`.
 
     Raises:
@@ -56,7 +57,7 @@ def build_study(scenario: Scenario, presets: Presets | None = None, labels: np.n
         raise RuntimeError('64-bit arithmetic is off: call jax.config.update("jax_enable_x64", True) first')
     check_model()
     parameters = registry_of(scenario)
-    model, healthy = resting_model(scenario, parameters, build_lobule(scenario, parameters, labels))
+    model, healthy = resting_model(scenario, parameters, build_lobule(scenario, parameters, labels), presets)
     state = onset_state(scenario, parameters, model, healthy, presets)
     rows = max(len(arm.infusions) for arm in scenario.arms)
     schedules = {arm.name: schedule_of(arm.infusions, max(rows, 1)) for arm in scenario.arms}

@@ -17,7 +17,7 @@ from hepatojax.numerics.grid import Grid
 from hepatojax.state import Circulation, QuasiSteady
 from hepatojax.status import Status
 from hepatojax.tissue.arrival import unit_arrival
-from hepatojax.tissue.flow import Flow
+from hepatojax.tissue.flow import Flow, superficial_speed
 from hepatojax.tissue.oxygen import Oxygen, mixed_inlet_mmHg, solve_oxygen
 from hepatojax.tissue.perfusion import Perfusion, solve_perfusion
 from hepatojax.tissue.signals import BodyClosure, Signal, solve_signals
@@ -31,7 +31,7 @@ class Evidence:
     terms: quantity -> term -> rate of the domain [quantity's unit x um3/s]. gained: quantity -> what enters it.
     imbalance: quantity -> entered - left. statistics: solver -> iterations or relative residual.
     status: first failure. worst_voxel: (z, y, x) of the largest oxygen imbalance.
-    outlet_mmHg, extraction: of oxygen.
+    extraction: of oxygen [-].
     """
 
     terms: dict[str, dict[str, Float[Array, ""]]]
@@ -77,7 +77,13 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
         inlet={name: signal.inlet_nM.astype(jnp.float64) for name, signal in signals.items()},
         arrival=arrival.density,
         carried=arrival.carried,
-        circulation=Circulation(perfusion.pressure, inflow.relative, inflow.gradient, perfusion.resistance),
+        circulation=Circulation(
+            pressure=perfusion.pressure,
+            speed=superficial_speed(grid, flow).astype(model.numerics.dtype),
+            relative=inflow.relative,
+            gradient=inflow.gradient,
+            resistance=perfusion.resistance,
+        ),
     )
     return solved, fields, _evidence(grid, perfusion, oxygen, signals)
 

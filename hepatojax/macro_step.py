@@ -333,7 +333,8 @@ def named_field(model: LiverModel, state: LiverState, name: str) -> Array:
     solved = state.quasi_steady
     pressure = solved.circulation.pressure.astype(model.numerics.dtype)
     hepatocytes = state.voxel["quiescent"] + state.voxel["primed"] + state.voxel["injured"]
-    derived = {"oxygen": solved.oxygen, "pressure": pressure, "hepatocytes": hepatocytes}
+    flow = {"pressure": pressure, "flow_speed": solved.circulation.speed}
+    derived = {"oxygen": solved.oxygen, **flow, "hepatocytes": hepatocytes}
     fields = {**state.voxel, **solved.tissue, **derived}
     if name not in fields:
         raise KeyError(f"no field {name!r}; there are {', '.join(sorted(fields))}")

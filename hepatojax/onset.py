@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Protocol, runtime_checkable
+from typing import NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
 
 from hepatojax.assembly import build_lobule, resting_model
 from hepatojax.macro_step import advance_jitted
-from hepatojax.model import Disease, LiverModel
+from hepatojax.model import BODY_STATES, POOLS, VOXEL_STATES, Disease, LiverModel
 from hepatojax.parameters.registry import Parameters
+from hepatojax.presets import Presets, digest, kept
 from hepatojax.scenario import DiseaseSpec, GridSpec, LobuleSpec, RunSpec, Scenario
 from hepatojax.state import LiverState
 from hepatojax.status import SimulationError, Status
@@ -39,17 +39,15 @@ def diseased(scenario: Scenario, model: LiverModel) -> LiverModel:
     return dataclasses.replace(model, disease=disease, lobule_share=1.0 - spec.resected_fraction)
 
 
-@runtime_checkable
-class Presets(Protocol):
-    """Where start states are kept between runs."""
+class Column(NamedTuple):
+    """A liver on a porto-central column.
 
-    def load(self, key: str) -> dict[str, Any] | None:
-        """The state kept under a key, or None."""
-        ...
+    zone: coordinate of its cells, rising, (1, 1, n). voxel: states of its cells, (1, 1, n). body: states of the body.
+    """
 
-    def save(self, key: str, state: dict[str, np.ndarray]) -> None:
-        """Keep a state under a key."""
-        ...
+    zone: Array
+    voxel: dict[str, Array]
+    body: dict[str, Array]
 
 
 def onset_state(
@@ -80,49 +78,45 @@ def chronic_state(
     Raises:
         SimulationError: the course failed.
     """
-    leaves, structure = jax.tree_util.tree_flatten_with_path(healthy)
-    names = [jax.tree_util.keystr(path, simple=True, separator=" ") for path, _ in leaves]
-    key = preset_key(scenario, parameters)
-    kept = presets.load(key) if presets else None
-    if kept is not None:
-        return jax.tree.unflatten(
-            structure, [jnp.asarray(kept[name], leaf.dtype) for name, (_, leaf) in zip(names, leaves, strict=True)]
-        )
-    state = lifted(model, healthy, *chronic_column(scenario, parameters))
-    state = relaxed(scenario, diseased(scenario, model), state)
-    if presets:
-        presets.save(key, dict(zip(names, map(np.asarray, jax.tree.leaves(state)), strict=True)))
-    return state
 
+    def compute() -> LiverState:
+        lift = lifted(model, healthy, chronic_column(scenario, parameters, presets))
+        return relaxed(scenario, diseased(scenario, model), lift)
 
-def preset_key(scenario: Scenario, parameters: Parameters) -> str:
-    """Everything that a chronic state depends on, as text."""
     numerics = dataclasses.replace(scenario.run, end_h=0.0, fields=())
-    parts = (scenario.lobule, scenario.grid, scenario.disease, numerics, scenario.patient, scenario.direct_only)
-    return repr((scenario.species, *parts, parameters.hash))
+    patient = (scenario.species, scenario.patient, scenario.disease)
+    key = repr(("chronic", digest(model.lobule), *patient, numerics, parameters.hash))
+    return kept(presets, key, healthy, compute)
 
 
-def chronic_column(scenario: Scenario, parameters: Parameters) -> tuple[Array, LiverState]:
-    """Years at constant activity on a porto-central column.
-
-    Returns:
-        The zone coordinate of its cells, and its state.
+def chronic_column(scenario: Scenario, parameters: Parameters, presets: Presets | None = None) -> Column:
+    """Years at constant activity on a porto-central column, which depends on the patient but not on the grid.
 
     Raises:
         SimulationError: the course failed.
     """
+    spec, lobule = scenario.disease, _size_of(scenario.lobule)
     reduced = dataclasses.replace(
         scenario,
-        lobule=dataclasses.replace(_size_of(scenario.lobule), geometry="column"),
+        lobule=dataclasses.replace(lobule, geometry="column"),
         grid=GridSpec(cells=(COLUMN_CELLS, 1, 1)),
         run=RunSpec(steps_per_day=CHRONIC_STEPS_PER_DAY, precision="float64", transport="upwind"),
     )
-    model, state = resting_model(reduced, parameters, build_lobule(reduced, parameters))
-    model = dataclasses.replace(model, disease=Disease(scenario.disease.activity, 0.0, 0.0, 0.0))
-    count = round(scenario.disease.chronic_days * CHRONIC_STEPS_PER_DAY)
-    state, (reports, _) = advance_jitted(model, state, schedule_of(()), count, count, (), "none")
-    require_success(reports.status)
-    return model.lobule.zone, state
+    cause = (spec.activity, spec.chronic_days)
+    key = repr(("column", scenario.species, scenario.patient, lobule, *cause, parameters.hash))
+
+    def compute() -> Column:
+        model, state = resting_model(reduced, parameters, build_lobule(reduced, parameters))
+        model = dataclasses.replace(model, disease=Disease(spec.activity, 0.0, 0.0, 0.0))
+        count = round(spec.chronic_days * CHRONIC_STEPS_PER_DAY)
+        state, (reports, _) = advance_jitted(model, state, schedule_of(()), count, count, (), "none")
+        require_success(reports.status)
+        return Column(model.lobule.zone, state.voxel, state.body)
+
+    none = jnp.zeros(())
+    body = (*BODY_STATES, *POOLS, "liver_volume")
+    names = Column(none, dict.fromkeys(VOXEL_STATES, none), dict.fromkeys(body, none))
+    return kept(presets, key, names, compute)
 
 
 def _size_of(spec: LobuleSpec) -> LobuleSpec:
@@ -135,16 +129,16 @@ def _size_of(spec: LobuleSpec) -> LobuleSpec:
     )
 
 
-def lifted(model: LiverModel, healthy: LiverState, zone: Array, column: LiverState) -> LiverState:
+def lifted(model: LiverModel, healthy: LiverState, column: Column) -> LiverState:
     """A column's states on the grid, by linear interpolation in the zone coordinate; the body is the same.
 
     Args:
-        model, healthy: of the grid. zone: coordinate of the column's cells, rising. column: its state.
+        model, healthy: of the grid. column: the states to lift.
     """
     dtype, places = model.numerics.dtype, np.asarray(model.lobule.zone)
 
     def lift(values: Array) -> Array:
-        return jnp.asarray(np.interp(places, np.ravel(zone), np.ravel(values)), dtype)
+        return jnp.asarray(np.interp(places, np.ravel(column.zone), np.ravel(values)), dtype)
 
     return healthy.replace(voxel={name: lift(values) for name, values in column.voxel.items()}, body=column.body)
 

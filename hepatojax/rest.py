@@ -76,7 +76,7 @@ def derive_rest(model: LiverModel, sweeps: int = SWEEPS) -> Rest:
     """
     precise = dataclasses.replace(model.numerics, precision="float64", tolerance=1e-12, pressure_tolerance=1e-12)
     model = dataclasses.replace(model, numerics=precise, lobule_share=1.0)
-    rest, _ = lax.scan(lambda rest, _: (_sweep(model, rest), None), _first_guess(model), None, length=sweeps)
+    rest, _ = lax.scan(lambda rest, _: (_sweep(model, rest), None), first_guess(model), None, length=sweeps)
     return rest
 
 
@@ -104,7 +104,8 @@ def rest_state(model: LiverModel, rest: Rest) -> LiverState:
     )
 
 
-def _first_guess(model: LiverModel) -> Rest:
+def first_guess(model: LiverModel) -> Rest:
+    """Where the sweeps start: names, shapes and dtypes of a rest."""
     shape = model.grid.shape
     none, one = jnp.zeros(shape), jnp.ones(shape)
     matrix = model.parameters.biology.matrix
@@ -137,7 +138,7 @@ def _first_guess(model: LiverModel) -> Rest:
         inlet=dict.fromkeys(SIGNALS, jnp.zeros(())),
         arrival=one,
         carried=one,
-        circulation=Circulation(none, jnp.ones(()), jnp.ones(()), jnp.ones(())),
+        circulation=Circulation(none, none, jnp.ones(()), jnp.ones(()), jnp.ones(())),
     )
     return Rest(voxel, constants, jnp.ones(()), solved, jnp.ones(()), _lowest(model, constants))
 

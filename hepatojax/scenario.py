@@ -40,7 +40,7 @@ VOXEL_STATES = (
     "msc_label",
     "plugging",
 )
-SAVED_FIELDS = (*VOXEL_STATES, "hepatocytes", "oxygen", *SIGNALS, "pressure")
+SAVED_FIELDS = (*VOXEL_STATES, "hepatocytes", "oxygen", *SIGNALS, "pressure", "flow_speed")
 DEFAULT_SPACING_UM = 20.0
 
 

@@ -14,12 +14,14 @@ class Circulation:
     """Perfusion as the other fields see it.
 
     pressure: of the lobule's solve, 1 at the portal vessels and 0 in the central vein; the next guess [-].
+    speed: of the blood at the cell centres, per area of tissue [um/s].
     relative: blood flow of the liver over its rest value, Q/Q0 [-].
     gradient: portal pressure gradient over its rest value [-].
     resistance: of the domain at rest size [Pa s/um3].
     """
 
     pressure: Float[Array, "nz ny nx"]
+    speed: Float[Array, "nz ny nx"]
     relative: Float[Array, ""]
     gradient: Float[Array, ""]
     resistance: Float[Array, ""]

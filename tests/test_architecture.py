@@ -28,7 +28,7 @@ LAYERS = (
     {"mechanism", "parameters", "numerics"},
     {"tissue", "biology", "body", "therapy"},
     set(),
-    {"state", "model", "coupling", "macro_step", "endpoints", "rest", "assembly", "onset", "build"},
+    {"state", "model", "coupling", "macro_step", "endpoints", "presets", "rest", "assembly", "onset", "build"},
     {"simulate"},
     {"studies", "clinic", "io"},
     {"report", "checks", "cli"},

@@ -7,13 +7,14 @@ import resource
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import jax
 import numpy as np
 
+from hepatojax.assembly import build_lobule, registry_of, resting_model
 from hepatojax.build import Study, build_study
 from hepatojax.cli.device import cache_folder
 from hepatojax.cli.progress import progress
@@ -26,6 +27,7 @@ from hepatojax.io.run_folder import arm_folder, locked, write_scenario, write_su
 from hepatojax.io.scenario import scenario_to_toml
 from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
 from hepatojax.model import SPECIFICATIONS, LiverModel
+from hepatojax.onset import chronic_column
 from hepatojax.parameters.registry import load_parameters
 from hepatojax.scenario import SIGNALS, Scenario
 from hepatojax.simulate import SaveAt, Solution, join, simulate_chunks
@@ -42,6 +44,7 @@ _UNITS_OF_FIELDS = {
     "hepatocytes": Quantity("-", "living hepatocytes relative to healthy density"),
     "oxygen": Quantity("mmHg", "oxygen partial pressure"),
     "pressure": Quantity("-", "blood pressure, 1 at the portal vessels and 0 in the central vein"),
+    "flow_speed": Quantity("um/s", "speed of the blood, per area of tissue"),
     "zone": Quantity("-", "porto-central coordinate, 0 portal, 1 central"),
     "labels": Quantity("-", "what a cell is: 0 outside, 1 parenchyma, vessels above"),
     "permeability": Quantity("-", "permeability relative to healthy tissue"),
@@ -68,6 +71,22 @@ class CompileClock:
                 ctypes.CDLL(None).malloc_trim(0)
 
 
+def prepare(scenario: Scenario, presets: PresetFolder, image: np.ndarray | None) -> None:
+    """Put the rest and the chronic column into the presets, and forget each time the programs that computed them.
+
+    They would be held to the end and take as much memory as the lobule itself.
+
+    Raises:
+        SimulationError: no resting lobule exists, or the course on the column failed.
+    """
+    parameters = registry_of(scenario)
+    if scenario.disease.start == "chronic":
+        chronic_column(scenario, parameters, presets)
+        jax.clear_caches()
+    resting_model(scenario, parameters, build_lobule(scenario, parameters, image), presets)
+    jax.clear_caches()
+
+
 def run_arms(
     scenario: Scenario, output: Path, *, device: str, command: str, quiet: bool, stopped: Sequence[int]
 ) -> ExitCode:
@@ -91,6 +110,7 @@ def run_arms(
     clock = CompileClock()
     presets = PresetFolder(cache_folder().parent / "presets")
     image = read_label_image(scenario.lobule.labels_file) if scenario.lobule.labels_file else None
+    prepare(scenario, presets, image)
     study = build_study(scenario, presets, image)
     codes = []
     for arm in scenario.arms:
@@ -124,9 +144,10 @@ def _run_arm(
     parts: list[Solution] = []
     with progress(arm, end_h, quiet=quiet) as report:
         for part in simulate_chunks(study.model, study.state, study.schedules[arm], end_h=end_h, save=save):
-            parts.append(jax.device_get(part))
-            _append(writer, parts[-1])
-            report(float(parts[-1].times_h[-1]), "")
+            _append(writer, part)
+            # only the last state is needed, and the fields are on disk now
+            parts = [*(replace(earlier, state=part.state) for earlier in parts), replace(part, saved={})]
+            report(float(part.times_h[-1]), "")
             if stopped:
                 break
     solution = join(parts)

@@ -7,7 +7,9 @@ from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree
-from hepatojax.numerics.operators import Faces, divergence
+from hepatojax.numerics.grid import AXES, Grid
+from hepatojax.numerics.operators import Faces, divergence, lower_neighbour
+from hepatojax.numerics.safe_math import safe_power, safe_ratio
 
 
 @pytree
@@ -40,3 +42,16 @@ class Flow:
     def imbalance(self) -> Float[Array, "nz ny nx"]:
         """Divergence minus sources in each cell [um3/s]; the residual of the pressure solve."""
         return divergence(self.flux) + self.outflow - self.inflow
+
+
+def superficial_speed(grid: Grid, flow: Flow) -> Float[Array, "nz ny nx"]:
+    """Speed of the blood at the cell centres, per area of tissue [um/s]; zero outside the tissue.
+
+    Along each axis the flow through both faces of a cell over their open area.
+    """
+    square = jnp.zeros_like(flow.inflow)
+    for axis in AXES:
+        area = jnp.asarray(grid.faces[axis]) * grid.spacing_um[axis]
+        through, open_area = (a + lower_neighbour(a, axis) for a in (flow.flux[axis], area))
+        square = square + safe_ratio(through, open_area) ** 2
+    return safe_power(square, 0.5)

@@ -72,11 +72,9 @@ def fibrotic_septa(
     if count > len(pairs):
         raise ValueError(f"{count} septa asked for, but the geometry has {len(pairs)} pairs of neighbouring vessels")
     closed = _closed(lobule, thickness_um, gap_fraction, generator)
-    chosen = generator.permutation(len(pairs))[:count]
-    cover = np.max(
-        [np.zeros(lobule.grid.shape[1:]), *(_cover(lobule, *pairs[k], thickness_um) for k in chosen)],
-        axis=0,  # type: ignore
-    )
+    chosen = [pairs[k] for k in generator.permutation(len(pairs))[:count]]
+    none = np.zeros(lobule.grid.shape[1:])
+    cover = np.stack([none, *(_cover(lobule, start, end, thickness_um) for start, end in chosen)]).max(axis=0)
     resistance = 1.0 + (contrast - 1.0) * cover * closed
     return lobule.replace(permeability=lobule.permeability / resistance)
 

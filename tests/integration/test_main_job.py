@@ -14,8 +14,6 @@ from hepatojax.cli.main import main
 from hepatojax.macro_step import advance_jitted
 from hepatojax.simulate import join, simulate_chunks
 
-pytestmark = pytest.mark.slow  # whole runs; not yet passed under the shape and type hook
-
 CASE = Path(__file__).parents[2] / "experiments" / "01_acute_liver_failure" / "case.toml"
 ARMS = ("standard_care", "intravenous", "intraportal")
 DOSE_PER_INFUSION = 70.0  # [1e6 cells], 1e6 cells/kg in 70 kg

@@ -4,10 +4,21 @@ Agreement with a target that a parameter was fitted to is a fit; docs/validation
 """
 
 from hepatojax.checks.records import Check
-from hepatojax.checks.validate import basins, cirrhosis, lesion, oxygen, regeneration, rest, serum_hgf, viable_cells
+from hepatojax.checks.validate import (
+    basins,
+    cirrhosis,
+    lesion,
+    oxygen,
+    perfusion,
+    regeneration,
+    rest,
+    serum_hgf,
+    viable_cells,
+)
 
 CHECKS: tuple[Check, ...] = (
     *rest.CHECKS,
+    *perfusion.CHECKS,
     *oxygen.CHECKS,
     *serum_hgf.CHECKS,
     *regeneration.CHECKS,

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import cache
 
-from hepatojax.build import Study, build_study
 from hepatojax.checks.records import Check, Record, at_least, at_most
-from hepatojax.checks.validate.course import WEEK_H, Course, column_case, course_of
+from hepatojax.checks.validate.course import Course, course_of, healthy_lobule
 from hepatojax.onset import wounded
-from hepatojax.scenario import DiseaseSpec, GridSpec, LobuleSpec, RunSpec
+from hepatojax.scenario import DiseaseSpec
 
-CELLS = (12, 14, 4)
 RECOVERS, FAILS = 0.65, 0.8
 DAYS = 28.0
 SOURCE = "BIOLOGY Part B, two basins; failure: functional mass below 0.25 and falling at day 28"
 
 
-@cache
-def lobule() -> Study:
-    """A healthy hexagonal lobule in single precision, as users run it."""
-    run = RunSpec(steps_per_day=4, save_every_h=WEEK_H, fields=(), precision="float32")
-    return build_study(replace(column_case(), lobule=LobuleSpec(), grid=GridSpec(cells=CELLS), run=run))
-
-
 def acute_loss(share: float) -> Course:
     """The course after a share of all hepatocytes died at once, everywhere."""
-    study = lobule()
+    study = healthy_lobule()
     state = wounded(DiseaseSpec(lesion_fraction=share), study.model, study.state)
     return course_of(study.model, state, study, DAYS)
 

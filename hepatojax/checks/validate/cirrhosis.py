@@ -26,6 +26,7 @@ FACTORS = {
     "licensing": "biology.stem_cells",
 }
 SOURCE = "V37: Pan 2014, WJG 20:14051; MELD at 2, 4 and 24 weeks fitted"
+COLLAGEN_SOURCE = "Suk 2016: 5e7 cells into the hepatic artery"
 RULE = "BIOLOGY A8: direct effects alone are expected below 10 % of the benefit"
 
 
@@ -59,6 +60,8 @@ def clinical_course() -> Iterator[Record]:
     for week, measured in ALBUMIN.items():
         quantity = f"change of albumin, week {week} (trials: {measured:+.2f})"
         yield reported("V37", quantity, benefit("albumin_g_l", week), "g/l", SOURCE)
+    collagen = 100.0 * benefit("collagen", 24) / arm(CONTROL, 48).at("collagen", 168.0)
+    yield reported("V37", "change of collagen, week 24 (a trial of one dose: -25)", collagen, "%", COLLAGEN_SOURCE)
     for week in SHARE_AFTER:
         yield reported(
             "V37", f"regulatory T cells, week {week}", arm(TREATED, 48).at("regulatory_t", 7 * week), "-", RULE

@@ -18,6 +18,7 @@ from hepatojax.state import LiverState
 DAY_H = 24.0
 WEEK_H = 168.0
 STEPS_PER_DAY = 8
+LOBULE_CELLS = (12, 14, 4)
 CONTROL, TREATED = "standard_care", "treated"
 
 
@@ -62,6 +63,14 @@ def column_case(
 def healthy(species: str) -> Study:
     """The healthy liver of a species on the column."""
     return build_study(column_case(species))
+
+
+@cache
+def healthy_lobule() -> Study:
+    """A healthy human liver on a hexagonal lobule in single precision, as users run it."""
+    run = RunSpec(steps_per_day=4, save_every_h=WEEK_H, fields=(), precision="float32")
+    grid = GridSpec(cells=LOBULE_CELLS)
+    return build_study(replace(column_case(), lobule=LobuleSpec(), grid=grid, run=run))
 
 
 def course_of(

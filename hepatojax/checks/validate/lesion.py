@@ -16,31 +16,51 @@ from hepatojax.parameters.registry import load_parameters
 from hepatojax.scenario import DiseaseSpec
 from hepatojax.simulate import SaveAt
 
-SAVE = SaveAt(12.0, ("quiescent", "primed"))
+SAVE = SaveAt(6.0, ("quiescent", "primed", "injured"))
+DAYS = 20.0
 KILLED, FROM_ZONE = 0.9, 0.47
-DEAD_BELOW = 0.5  # a place counts as lesion while its quiescent hepatocytes are fewer than this
+DEAD_BELOW = 0.5  # a place is dead while fewer living hepatocytes than this are there, cleared of debris or not
 CLOSED_BELOW, RESTORED_FROM = 0.05, 0.95
 SOURCE = "V31: Hoehme 2010 (course over 16 days read, numbers recalled); area 0.3..0.4 +- 0.1, times +- 1 d"
+RANGE = "range of migration.crowding_diffusivity"
 
 
 class Healing(NamedTuple):
-    """days: of the saved fields [d]. area: of the lesion, share of the tissue. density: mean of living hepatocytes."""
+    """The course of the lesion.
+
+    days: of the saved fields [d]. dead: area without living hepatocytes, share of the tissue. not_at_rest: area
+    without hepatocytes at rest, share of the tissue. density: mean of hepatocytes at rest and in the cycle [-].
+    """
 
     days: np.ndarray
-    area: np.ndarray
+    dead: np.ndarray
+    not_at_rest: np.ndarray
     density: np.ndarray
 
+    def largest(self) -> float:
+        """Largest dead area of days 0.5 to 2."""
+        return float(np.max(self.dead[(self.days >= 0.5) & (self.days <= 2.0)]))
+
     def closed(self) -> float:
-        """First day on which hardly any lesion is left; NaN if that never comes."""
-        return _first(self.days, self.area < CLOSED_BELOW)
+        """Day on which hardly any dead area is left; NaN if that never comes."""
+        return first_below(self.days, self.dead, CLOSED_BELOW)
+
+    def all_at_rest(self) -> float:
+        """Day on which hepatocytes at rest are back nearly everywhere; NaN if that never comes."""
+        return first_below(self.days, self.not_at_rest, CLOSED_BELOW)
 
     def restored(self) -> float:
-        """First day on which the cells are back; NaN if that never comes."""
-        return _first(self.days, self.density >= RESTORED_FROM)
+        """Day on which the cells are back; NaN if that never comes."""
+        return first_below(self.days, -self.density, -RESTORED_FROM)
 
 
-def _first(days: np.ndarray, true: np.ndarray) -> float:
-    return float(days[np.argmax(true)]) if true.any() else float("nan")
+def first_below(days: np.ndarray, values: np.ndarray, bound: float) -> float:
+    """First day on which a course falls below a bound, linear between its points; NaN if it never does."""
+    below = np.flatnonzero(values < bound)
+    if not below.size or below[0] == 0:
+        return float(days[0]) if below.size else float("nan")
+    last = slice(below[0] - 1, below[0] + 1)
+    return float(np.interp(-bound, -values[last], days[last]))
 
 
 @cache
@@ -50,35 +70,43 @@ def wounded_mouse() -> Study:
 
 
 def healing(model: LiverModel) -> Healing:
-    """The course of the lesion."""
+    """The course of the lesion in a model."""
     study = wounded_mouse()
-    solution = course_of(model, study.state, study, 20.0, save=SAVE).solution
+    solution = course_of(model, study.state, study, DAYS, save=SAVE).solution
     share = np.ravel(model.grid.volume) / float(model.grid.total_volume)
-    quiescent, primed = (np.asarray(solution.saved[name]).reshape(-1, share.size) for name in SAVE.fields)
-    days = np.asarray(solution.saved_times_h) / DAY_H
-    return Healing(days, (quiescent < DEAD_BELOW) @ share, (quiescent + primed) @ share)
+    quiescent, primed, injured = (np.asarray(solution.saved[name]).reshape(-1, share.size) for name in SAVE.fields)
+    living = quiescent + primed + injured
+    return Healing(
+        days=np.asarray(solution.saved_times_h) / DAY_H,
+        dead=(living < DEAD_BELOW) @ share,
+        not_at_rest=(quiescent < DEAD_BELOW) @ share,
+        density=(quiescent + primed) @ share,
+    )
 
 
-def slow_motion(model: LiverModel) -> LiverModel:
+def slowest_motion(model: LiverModel) -> LiverModel:
     """The model with the slowest motion of hepatocytes inside its range."""
-    row = next(row for row in load_parameters("mouse").table() if row.name == "migration.crowding_diffusivity")
-    slowest = model.parameters.migration.crowding_diffusivity * row.low / row.value
+    name = "migration.crowding_diffusivity"
+    low = next(row.low for row in load_parameters("mouse").table() if row.name == name)
+    slowest = load_parameters("mouse", {name: low}).migration.crowding_diffusivity
     return changed(model, "migration", "crowding_diffusivity", slowest)
 
 
 def wound() -> Iterator[Record]:
-    """Area of the lesion, the day on which it has closed, and the day on which cell density is back."""
-    course = healing(wounded_mouse().model)
-    largest = float(np.max(course.area[(course.days >= 0.5) & (course.days <= 2.0)]))
-    yield within("V31", "mouse, largest lesion of days 0.5 to 2, share of the tissue", largest, 0.2, 0.5, "-", SOURCE)
-    yield within("V31", "mouse, day on which the lesion has closed", course.closed(), 3.0, 7.0, "d", SOURCE)
+    """Dead area, the day on which it has closed, and the day on which cell density is back."""
+    model = wounded_mouse().model
+    course = healing(model)
+    area = "mouse, largest dead area of days 0.5 to 2, share of the tissue"
+    yield within("V31", area, course.largest(), 0.2, 0.5, "-", SOURCE)
+    yield within("V31", "mouse, day on which the dead area has closed", course.closed(), 3.0, 7.0, "d", SOURCE)
     yield within("V31", "mouse, day on which 95 % of the cells are back", course.restored(), 7.0, 17.0, "d", SOURCE)
+    at_rest = "mouse, day on which hepatocytes at rest are back nearly everywhere"
+    yield reported("V31", at_rest, course.all_at_rest(), "d", SOURCE)
     for day in (6.0, 16.0):
         density = float(np.interp(day, course.days, course.density))
         yield reported("V31", f"mouse, density of hepatocytes at day {day:g}", density, "-", SOURCE)
-    slow = healing(slow_motion(wounded_mouse().model))
-    quantity = "mouse, day of closing with the slowest motion of hepatocytes in its range"
-    yield reported("V31", quantity, slow.closed(), "d", "PARAMETERS, migration.crowding_diffusivity")
+    slow = "mouse, day of closing with the slowest motion of hepatocytes in its range"
+    yield reported("V31", slow, healing(slowest_motion(model)).closed(), "d", RANGE)
 
 
 CHECKS = (Check("V31", "A pericentral lesion closes", wound),)

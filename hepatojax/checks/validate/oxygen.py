@@ -52,7 +52,9 @@ def radial_oxygen() -> Iterator[Record]:
     yield within("V19", "oxygen uptake", taken, 1.76, 3.36, "umol/min/ml", UPTAKE)
     used = np.ravel(fields.oxygen_demand) * oxygen / (p.oxygen.uptake_half_saturation_mmHg + oxygen)
     zone, volume = np.ravel(model.lobule.zone), np.ravel(model.grid.volume)
-    portal, central = (np.average(used, weights=volume * part) for part in (zone < QUARTER, zone > 1.0 - QUARTER))
+    portal, central = (
+        float(np.sum(used * volume * part) / np.sum(volume * part)) for part in (zone < QUARTER, zone > 1.0 - QUARTER)
+    )
     yield within("V19", "uptake, periportal over pericentral quarter", portal / central, 1.2, 3.6, "-", UPTAKE)
 
 

@@ -24,7 +24,7 @@ from hepatojax.checks.verify.exact import observed_order
 from hepatojax.checks.verify.states import ORDER_IN_TIME
 from hepatojax.macro_step import LedgerTerms
 from hepatojax.mechanism import pytree
-from hepatojax.model import BODY_STATES, LiverModel
+from hepatojax.model import BODY_STATES, LiverModel, Numerics
 from hepatojax.parameters.registry import load_parameters
 from hepatojax.scenario import ArmSpec, DiseaseSpec, GridSpec, InfusionSpec, LobuleSpec, RunSpec, Scenario
 from hepatojax.state import LiverState
@@ -59,6 +59,19 @@ def with_numerics(model: LiverModel, **changes: Any) -> LiverModel:
     return dataclasses.replace(model, numerics=dataclasses.replace(model.numerics, **changes))
 
 
+@dataclasses.dataclass(frozen=True)
+class AnyStep(Numerics):
+    """Numerics with a macro-step that may be traced [h]."""
+
+    macro_step_h: ArrayLike = 6.0
+
+
+def with_step(model: LiverModel, step_h: ArrayLike) -> LiverModel:
+    """The model with a macro-step that is not compiled in, so that one program serves every step size."""
+    settings = {f.name: getattr(model.numerics, f.name) for f in dataclasses.fields(Numerics)}
+    return dataclasses.replace(model, numerics=AnyStep(**{**settings, "macro_step_h": step_h}))
+
+
 @pytree
 class Course:
     """Where a run of macro-steps ended: the state, sums of the ledger, and the worst status."""
@@ -75,8 +88,8 @@ class Course:
 
 @jax.jit
 def course(model: LiverModel, state: LiverState, schedule: DoseSchedule, step_h: ArrayLike, count: ArrayLike) -> Course:
-    """Macro-steps of a length that is not compiled in, so that one program serves every step size."""
-    timed = with_numerics(model, macro_step_h=step_h)
+    """Macro-steps of any length and number, see `with_step`."""
+    timed = with_step(model, step_h)
 
     def advance(_: ArrayLike, before: Course) -> Course:
         state, report = macro_step.macro_step(timed, before.state, schedule)
@@ -98,9 +111,9 @@ def distance(model: LiverModel, a: LiverState, b: LiverState) -> float:
     volume = np.asarray(model.grid.volume)
 
     def off(x: Array, y: Array, weight: np.ndarray | float) -> float:
-        x, y = np.asarray(x, float), np.asarray(y, float)
-        size = np.sum(weight * y**2)
-        return float(np.sum(weight * (x - y) ** 2) / size) if size > 0 else 0.0
+        found, wanted = np.asarray(x, float), np.asarray(y, float)
+        size = np.sum(weight * wanted**2)
+        return float(np.sum(weight * (found - wanted) ** 2) / size) if size > 0 else 0.0
 
     squares = [off(a.voxel[name], b.voxel[name], volume) for name in a.voxel]
     squares += [off(a.body[name], b.body[name], 1.0) for name in (*BODY_STATES, "liver_volume")]

@@ -205,7 +205,7 @@ def krogh() -> Iterator[Record]:
     inner, outer, demand = 5.0, 25.0, 4.2e-2
     p = dataclasses.replace(PLAIN, uptake_half_saturation_mmHg=1e-9, solubility_mM_mmHg=1e-5 * 133.322)
     scale = demand / (p.diffusivity_um2_s * p.solubility_mM_mmHg)
-    grids, errors = (10, 20, 40), []
+    grids, errors = (10, 16, 25, 40), []
     for cells in grids:
         edges = np.linspace(inner, outer, cells + 1)
         oxygen = _behind_blood(shells(edges, 2), 4.0 * np.pi * inner * cells / (outer - inner), demand, p, 1e5)
@@ -224,7 +224,7 @@ def thiele() -> Iterator[Record]:
     depth, phi = 100.0, 2.0
     p = dataclasses.replace(PLAIN, uptake_half_saturation_mmHg=LINEAR_MMHG)
     rate = phi**2 * p.diffusivity_um2_s / depth**2
-    grids, errors, shares = (10, 20, 40), [], []
+    grids, errors, shares = (10, 16, 25, 40), [], []
     for cells in grids:
         edges = np.linspace(0.0, depth, cells + 1)
         slab, wall = shells(edges, 1), 2.0 * cells / depth

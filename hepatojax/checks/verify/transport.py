@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import ArrayLike
+from jaxtyping import Array
 
 from hepatojax.checks.records import Check, Record, at_least, at_most
 from hepatojax.checks.verify.exact import box_grid, points, root_mean_square
@@ -20,10 +21,9 @@ from hepatojax.tissue.hexagon import hexagonal_lobule, radial_column
 from hepatojax.tissue.migration import migrate
 from hepatojax.tissue.tracer import blood_age, unit_pulse
 
-_pulse = jax.jit(lambda *arguments: unit_pulse(*arguments, 400))
+_pulse = jax.jit(partial(unit_pulse, steps=400))
 
 
-# type: ignore
 def hexagon_with_flow(cells: tuple[int, int, int] = HEXAGON) -> tuple[Lobule, Flow]:
     """A human lobule at rest, perfused at 1 ml/min per ml."""
     lobule = hexagonal_lobule(cells, RADIUS_UM, 20.0 * cells[2], CENTRAL_UM, PORTAL_UM)
@@ -47,7 +47,7 @@ def transit_time() -> Iterator[Record]:
     yield at_least("V04", "share of the dose that has left", float(pulse.recovered), 0.999, "-", source)
 
 
-def _off(value: ArrayLike, exact: float) -> float:
+def _off(value: Array | float, exact: float) -> float:
     return abs(float(value) / exact - 1.0)
 
 

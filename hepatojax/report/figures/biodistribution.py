@@ -36,7 +36,7 @@ def biodistribution(runs: Runs) -> Figure:
     for axes in panels[-1]:
         day_axis(axes)
     panels[0, 1].legend(loc="upper left", bbox_to_anchor=(0.0, 1.02), ncols=2, fontsize=8)
-    panels[0, 2].legend(loc="upper right", fontsize=8)
+    panels[0, 2].legend(loc="lower right", fontsize=8)
     return figure
 
 

@@ -18,6 +18,8 @@ from hepatojax.report.figures.style import (
     day_axis,
     days_of,
     new_figure,
+    printed,
+    source_name,
     spoken,
     styled,
 )
@@ -45,7 +47,7 @@ def signal_sources(runs: Runs) -> Figure:
         row[0].set_ylabel(spoken(arm))
     for axes, what in zip(panels[0], whats, strict=True):
         unit = first.units[next(name for name in first.series if name.startswith(f"{PREFIX}{what}{BY}"))]
-        axes.set_title(f"{spoken(what)} [{unit}]")
+        axes.set_title(f"{source_name(what)} [{printed(unit)}]")
         top = max(float(sum(_origins(run, what).values()).max(initial=0.0)) for run in runs.values())  # type: ignore
         axes.set_ylim(0.0, ROOM_FOR_LEGEND * top or 1.0)
     for axes in panels[-1]:
@@ -62,7 +64,7 @@ def source_shares(run: RunFile, what: str) -> dict[str, float]:
 
 def _draw_stack(axes: Axes, run: RunFile, what: str) -> None:
     origins, shares = _origins(run, what), source_shares(run, what)
-    labels = [f"{spoken(origin)} {100 * shares[origin]:.2g} %" for origin in origins]
+    labels = [f"{source_name(origin)} {100 * shares[origin]:.2g} %" for origin in origins]
     axes.stackplot(days_of(run), *origins.values(), labels=labels, colors=COLOURS[: len(origins)], alpha=0.85)
     axes.legend(loc="upper left", fontsize=7, ncols=2, handlelength=1.0, columnspacing=0.8)
 

@@ -32,8 +32,8 @@ STYLE: dict[Any, Any] = {
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito (2008)
 LINES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1, 1, 1)))
 SHORT_NAMES = {
-    "pressure": "pressure",
-    "flow_speed": "blood flow (Darcy)",
+    "pressure": "pressure (portal 1, central 0)",
+    "flow_speed": "superficial speed of blood",
     "oxygen": "pO$_2$",
     "hgf": "HGF in tissue",
     "quiescent": "quiescent hepatocytes",
@@ -55,6 +55,15 @@ SIGNALS = {
     "vegf": "VEGF",
     "cxcl12": "CXCL12",
     "msc": "MSC",
+}
+SOURCES = {
+    "education": "phagocytes educated",
+    "hgf": "HGF made in the lobule",
+    "m2": "new M2 macrophages",
+    "macrophage_m2": "M2 macrophages",
+    "resident": "resident cells",
+    "itself": "M2 renewal",
+    "debris": "uptake of debris",
 }
 Runs = Mapping[str, RunFile]
 
@@ -94,10 +103,20 @@ def spoken(name: str) -> str:
     return SIGNALS.get(name, name.replace("_", " ").replace("msc", "MSC"))
 
 
+def source_name(name: str) -> str:
+    """The name of what is made, or of who makes it, as a reader says it."""
+    return SOURCES.get(name, spoken(name))
+
+
 def with_unit(run: RunFile, name: str) -> str:
     """Short name and unit; a number without unit stands alone."""
-    unit = run.units[name].replace("um", "µm")
+    unit = printed(run.units[name])
     return short_name(name) if unit in ("-", "1", "") else f"{short_name(name)} [{unit}]"
+
+
+def printed(unit: str) -> str:
+    """A unit of the result file as a figure prints it."""
+    return unit.replace("um", "µm").replace("mm3", "mm$^3$").replace("1e6", "10$^6$")
 
 
 def require(run: RunFile, names: Sequence[str]) -> None:

@@ -6,9 +6,11 @@ import numpy as np
 import pytest
 
 from hepatojax.numerics.grid import Grid
+from hepatojax.tissue.flow import superficial_speed
 from hepatojax.tissue.heterogeneity import fibrotic_septa, random_permeability
 from hepatojax.tissue.hexagon import hexagonal_lobule
 from hepatojax.tissue.perfusion import PerfusionParameters, pressure_driven_flow, pressure_system, solve_perfusion
+from tests.reference.flows import channel
 
 HUMAN = PerfusionParameters(3.4e-2, 2.3, 3.5e-3)
 
@@ -138,3 +140,14 @@ def test_residual_is_the_imbalance_over_the_inflow(tissue):
     perfusion = jax.jit(lambda t: solve_perfusion(t, 1.0, HUMAN, tolerance=1e-5))(tissue)
     np.testing.assert_allclose(jnp.linalg.norm(perfusion.flow.imbalance.ravel()), perfusion.residual, rtol=1e-6)
     assert 0 < perfusion.residual <= 1e-5
+
+
+def test_speed_is_the_flow_over_the_area_it_passes(tissue, solve):
+    grid, flow = channel(12, speed_um_s=40.0)
+    np.testing.assert_allclose(superficial_speed(grid, flow), 40.0, rtol=1e-12)
+    flow = solve(tissue, 1.0, HUMAN, None).flow
+    speed = superficial_speed(tissue.grid, flow)
+    assert bool((speed[tissue.grid.volume == 0] == 0).all())
+    np.testing.assert_allclose(superficial_speed(tissue.grid, flow.times(3.0)), 3.0 * speed, rtol=1e-12)
+    slope = jax.grad(lambda q: jnp.sum(superficial_speed(tissue.grid, flow.times(q))))(1.0)
+    np.testing.assert_allclose(slope, jnp.sum(speed), rtol=1e-10)
