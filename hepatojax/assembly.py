@@ -28,7 +28,7 @@ from hepatojax.state import LiverState
 from hepatojax.status import SimulationError, Status
 from hepatojax.therapy.product import cell_product
 from hepatojax.tissue.geometry import Lobule
-from hepatojax.tissue.heterogeneity import fibrotic_septa, random_permeability
+from hepatojax.tissue.heterogeneity import random_permeability
 from hepatojax.tissue.hexagon import hexagonal_lobule, radial_column, well_mixed
 from hepatojax.tissue.labels import lobule_from_labels
 from hepatojax.tissue.migration import MigrationParameters
@@ -37,8 +37,8 @@ from hepatojax.tissue.perfusion import PerfusionParameters
 from hepatojax.tissue.signals import SignalParameters
 
 _SECONDS_PER_MINUTE = 60.0
-_REST_TOLERANCE = 1e-8
-_TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
+_RESTTOLERANCE = 1e-8
+TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 
 def registry_of(scenario: Scenario) -> Parameters:
@@ -48,7 +48,7 @@ def registry_of(scenario: Scenario) -> Parameters:
 
 
 def build_lobule(scenario: Scenario, parameters: Parameters, labels: np.ndarray | None = None) -> Lobule:
-    """The geometry of a scenario on its grid, with its heterogeneity.
+    """The geometry of a scenario on its grid, with its heterogeneity; septa are scars, see `hepatojax.onset`.
 
     Args:
         scenario: checked. parameters: of its species.
@@ -92,14 +92,10 @@ def _labelled_lobule(scenario: Scenario, parameters: Parameters, labels: np.ndar
 
 
 def _heterogeneous(spec: LobuleSpec, lobule: Lobule) -> Lobule:
-    """The lobule with the heterogeneity of its permeability and with its fibrotic septa."""
-    if spec.permeability_log_sd > 0:
-        lobule = random_permeability(lobule, spec.permeability_log_sd, spec.permeability_correlation_um, spec.seed)
-    if spec.fibrotic_septa > 0:
-        lobule = fibrotic_septa(
-            lobule, spec.fibrotic_septa, spec.fibrotic_contrast, spec.fibrotic_thickness_um, spec.seed
-        )
-    return lobule
+    """The lobule with the heterogeneity of its permeability."""
+    if spec.permeability_log_sd == 0:
+        return lobule
+    return random_permeability(lobule, spec.permeability_log_sd, spec.permeability_correlation_um, spec.seed)
 
 
 def resting_model(
@@ -121,7 +117,7 @@ def resting_model(
         transport=run.transport,
         drive=run.drive,
         pressure_drop_pa=run.pressure_drop_pa or 0.0,
-        tolerance=_TOLERANCE[run.precision],
+        tolerance=TOLERANCE[run.precision],
     )
     lobule = jax.tree.map(jnp.asarray, lobule)
     patient = from_registry(Patient, parameters.patient)
@@ -155,7 +151,7 @@ def require_rest(rest: Rest) -> None:
     Raises:
         SimulationError: the sweeps did not settle, or a constant that must be positive is negative.
     """
-    if not float(rest.change) < _REST_TOLERANCE:
+    if not float(rest.change) < _RESTTOLERANCE:
         raise SimulationError(
             Status.REST_NOT_CONVERGED,
             Status.REST_NOT_CONVERGED.describe(residual=float(rest.change), relative_to="the state"),

@@ -166,7 +166,7 @@ def _solve_group(
 
 
 def _closure(model: LiverModel, name: str, fields: Fields) -> BodyClosure:
-    potency = fields.potency_hgf if name == "hgf" else 1.0
+    potency = {"hgf": fields.potency_hgf, "vegf": fields.potency_vegf}.get(name, 1.0)
     signal = model.parameters.body_signals[name]
     closure = domain_closure(signal, fields.load_response, fields.msc_outside, potency, model.domains)
     return BodyClosure(closure.clearance_um3_s, closure.source_nM_um3_s)

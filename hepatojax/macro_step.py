@@ -260,8 +260,8 @@ def _ledger(
     litres = model.patient.liver_volume_l * before.body["liver_volume"]
     for kind, states in CELL_KINDS.items():
         course = courses[kind]
-        in_liver = sum((budgets[name].lost for name in states), jnp.zeros(()))
-        leaving = budgets[states[-1]].left
+        in_liver = sum((budgets[name].lost.astype(jnp.float64) for name in states), jnp.zeros(()))
+        leaving = budgets[states[-1]].left.astype(jnp.float64)
         lost = {f"lost_{organ}": amount for organ, amount in course.lost.items()}
         lost["lost_liver"] = litres * model.grid.mean(in_liver + leaving)
         stored = _cells(model, after, kind) - _cells(model, before, kind)

@@ -154,7 +154,7 @@ class Disease:
     flare_start_h: Scalar
     flare_end_h: Scalar
 
-    def mean_activity(self, start_h: Array, length_h: float) -> Float[Array, ""]:
+    def mean_activity(self, start_h: Array, length_h: Array | float) -> Float[Array, ""]:
         """Mean activity over an interval, so that a flare may begin at any time [-]."""
         end = jnp.minimum(self.flare_end_h, start_h + length_h)
         overlap = end - jnp.maximum(self.flare_start_h, start_h)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array
@@ -18,6 +19,8 @@ from hepatojax.scenario import DiseaseSpec, GridSpec, LobuleSpec, RunSpec, Scena
 from hepatojax.state import LiverState
 from hepatojax.status import SimulationError, Status
 from hepatojax.therapy.schedule import schedule_of
+from hepatojax.tissue.geometry import Lobule
+from hepatojax.tissue.heterogeneity import fibrotic_septa
 
 COLUMN_CELLS = 12
 CHRONIC_STEPS_PER_DAY = 2
@@ -32,11 +35,23 @@ INTEGRALS = (
 
 
 def diseased(scenario: Scenario, model: LiverModel) -> LiverModel:
-    """The model with the course of the disease; day 0 comes `flare_lead_h` after the flare began."""
+    """The model of a healthy liver with the course of the disease and the septa that it has left.
+
+    Day 0 comes `flare_lead_h` after the flare began. The constants of rest stay those of the lobule without septa.
+    """
     spec = scenario.disease
     start = spec.flare_start_h - spec.flare_lead_h
     disease = Disease(spec.activity, spec.flare, start, start + spec.flare_duration_h)
-    return dataclasses.replace(model, disease=disease, lobule_share=1.0 - spec.resected_fraction)
+    share, lobule = 1.0 - spec.resected_fraction, scarred(scenario.lobule, model.lobule)
+    return dataclasses.replace(model, lobule=lobule, disease=disease, lobule_share=share)
+
+
+def scarred(spec: LobuleSpec, lobule: Lobule) -> Lobule:
+    """The lobule with its fibrotic septa."""
+    if spec.fibrotic_septa == 0:
+        return lobule
+    septa = (spec.fibrotic_septa, spec.fibrotic_contrast, spec.fibrotic_thickness_um, spec.seed)
+    return jax.tree.map(jnp.asarray, fibrotic_septa(lobule, *septa))
 
 
 class Column(NamedTuple):
@@ -78,14 +93,14 @@ def chronic_state(
     Raises:
         SimulationError: the course failed.
     """
+    ill = diseased(scenario, model)
 
     def compute() -> LiverState:
-        lift = lifted(model, healthy, chronic_column(scenario, parameters, presets))
-        return relaxed(scenario, diseased(scenario, model), lift)
+        return relaxed(scenario, ill, lifted(model, healthy, chronic_column(scenario, parameters, presets)))
 
     numerics = dataclasses.replace(scenario.run, end_h=0.0, fields=())
     patient = (scenario.species, scenario.patient, scenario.disease)
-    key = repr(("chronic", digest(model.lobule), *patient, numerics, parameters.hash))
+    key = repr(("chronic", digest(ill.lobule), *patient, numerics, parameters.hash))
     return kept(presets, key, healthy, compute)
 
 

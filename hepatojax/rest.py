@@ -31,7 +31,8 @@ from hepatojax.model import (
 )
 from hepatojax.state import Circulation, LiverState, QuasiSteady
 
-SWEEPS = 16
+SWEEPS = 48
+SETTLED = 1e-13
 _BALANCED: tuple[tuple[str, Mechanism, tuple[str, ...]], ...] = (
     ("hepatocytes", hepatocyte_turnover, ("primed", "injured", "debris")),
     ("hepatocytes", identity_turnover, ("identity",)),
@@ -63,11 +64,12 @@ def derive_rest(model: LiverModel, sweeps: int = SWEEPS) -> Rest:
     """Find the resting lobule by sweeps: solve flow, oxygen and signals, then balance every state point by point.
 
     A sweep leaves a small part of the error, since the states of rest hardly act on the fields that they see. Pure
-    and of fixed length, so that constants of rest may stand inside a differentiated function.
+    and of fixed length, so that constants of rest may stand inside a differentiated function; sweeps of a lobule that
+    stands still are skipped.
 
     Args:
         model: its `rest` and `rest_resistance` are not used.
-        sweeps: number of sweeps.
+        sweeps: largest number of sweeps.
 
     Returns:
         The rest; `change` says how well it stands still, `lowest` whether it exists.
@@ -76,8 +78,11 @@ def derive_rest(model: LiverModel, sweeps: int = SWEEPS) -> Rest:
     """
     precise = dataclasses.replace(model.numerics, precision="float64", tolerance=1e-12, pressure_tolerance=1e-12)
     model = dataclasses.replace(model, numerics=precise, lobule_share=1.0)
-    rest, _ = lax.scan(lambda rest, _: (_sweep(model, rest), None), first_guess(model), None, length=sweeps)
-    return rest
+
+    def improved(rest: Rest, _: None) -> tuple[Rest, None]:
+        return lax.cond(rest.change <= SETTLED, lambda rest: rest, lambda rest: _sweep(model, rest), rest), None
+
+    return lax.scan(improved, first_guess(model), None, length=sweeps)[0]
 
 
 def rest_state(model: LiverModel, rest: Rest) -> LiverState:

@@ -152,7 +152,8 @@ def m2_by_origin(fields: Fields, p: ImmunityParameters) -> dict[str, Array]:
     Reference: BIOLOGY A6, A8.
     """
     switched = {cause: rate * fields.macrophage_m1 for cause, rate in switch_by_cause(fields, p).items()}
-    return {**switched, "education": fields.education_influx + jnp.zeros_like(fields.macrophage_m1)}
+    influx = jnp.asarray(fields.education_influx, fields.macrophage_m1.dtype)
+    return {**switched, "education": jnp.broadcast_to(influx, fields.macrophage_m1.shape)}
 
 
 @slow(

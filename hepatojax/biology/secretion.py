@@ -91,7 +91,7 @@ FIELDS = (
 
 
 def _active(p: SecretionParameters) -> Scalar:
-    return p.signals["tgf_beta"]["active_fraction"]
+    return p.signals["tgf_beta"]["active_share"]
 
 
 def secretion_by_population(signal: str, fields: Fields, p: SecretionParameters) -> dict[str, Float[Array, "nz ny nx"]]:

@@ -17,7 +17,7 @@ class BodySignal:
     """Body side of one signal, from its table in the registry subject `signals`.
 
     clearance_l_h: of plasma [l/h]. production_nmol_h: at rest [nmol/h]. load_gain: rise of the production at full mass
-    load [-]. secretion_msc: by MSC outside the liver [ng/1e6/h]. molar_mass_kda: [kDa].
+    load [-]. secretion_msc: by MSC outside the liver, its active share [ng/1e6/h]. molar_mass_kda: [kDa].
     """
 
     clearance_l_h: Scalar
@@ -45,7 +45,7 @@ def body_signal(table: Mapping[str, Any]) -> BodySignal:
         clearance_l_h=table["body_clearance_l_h"],
         production_nmol_h=table.get("body_production_nmol_h", 0.0),
         load_gain=table.get("load_gain", 0.0),
-        secretion_msc=table.get("secretion_msc", 0.0),
+        secretion_msc=table.get("secretion_msc", 0.0) * table.get("active_share", 1.0),
         molar_mass_kda=table["molar_mass_kda"],
     )
 

@@ -63,7 +63,7 @@ def plant():
     jax.clear_caches()
 
 
-SLOW = ("haematocrit dropped",)  # compiles the quasi-steady solve of the whole model, about a minute
+SLOW = ("haematocrit dropped",)  # compiles the quasi-steady fields of the whole model: 62 s on two shared cores
 
 
 def _marked(fault):

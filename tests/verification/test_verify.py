@@ -8,9 +8,11 @@ from hepatojax.checks.records import run_checks, write_json
 from hepatojax.checks.verify import CHECKS
 
 FAST = (
-    *("V01", "V02", "V03", "V04", "V05", "V06", "V09", "Thiele", "arrival", "motion"),
+    *("V01", "V02", "V03", "V04", "V05", "V06", "V09", "arrival", "motion"),
     *("body-closure", "stepper", "budget", "body-kinetics", "infusion-time", "body-tests"),
 )
+# The others are slow because they compile: four grids of oxygen, signals or pressure (8 to 20 s each on two shared
+# cores), the derivative of every solve, the whole model (30 to 100 s), or its gradient (V10, two to four minutes).
 KEYS = {"id", "quantity", "value", "unit", "accept", "passed", "source", "seconds"}
 
 pytestmark = pytest.mark.verification

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from hepatojax import coupling, macro_step
-from hepatojax.assembly import build_lobule, registry_of, resting_model
+from hepatojax.assembly import TOLERANCE, build_lobule, registry_of, resting_model
 from hepatojax.build import build_study
 from hepatojax.checks.records import Check, Record, at_least, at_most, reported
 from hepatojax.checks.verify.exact import observed_order
@@ -146,7 +146,7 @@ def ledger() -> Iterator[Record]:
     model, state, schedule = treated()
     double, single = (
         (model, state),
-        (with_numerics(model, precision="float32", tolerance=1e-6), in_single_precision(state)),
+        (with_numerics(model, precision="float32", tolerance=TOLERANCE["float32"]), in_single_precision(state)),
     )
     for precision, bound, liver in (("float64", 1e-9, double), ("float32", 1e-4, single)):
         end = course(*liver, schedule, 6.0, 4 * DAYS)
@@ -159,11 +159,12 @@ def ledger() -> Iterator[Record]:
 
 def in_single_precision(state: LiverState) -> LiverState:
     """The state as a float32 run holds it: fields in float32, pressure and body in float64."""
+    pressure = state.quasi_steady.circulation.pressure
     voxel, solved = jax.tree.map(
         lambda a: a.astype(jnp.float32) if a.ndim >= 3 else a, (state.voxel, state.quasi_steady)
     )
-    solved = dataclasses.replace(solved, circulation=state.quasi_steady.circulation)
-    return state.replace(voxel=voxel, quasi_steady=solved)
+    circulation = dataclasses.replace(solved.circulation, pressure=pressure)
+    return state.replace(voxel=voxel, quasi_steady=dataclasses.replace(solved, circulation=circulation))
 
 
 def ledger_sensitivity() -> Iterator[Record]:

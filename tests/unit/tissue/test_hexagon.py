@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from scipy.ndimage import map_coordinates
 
+from hepatojax.checks.verify.exact import lattice_pressure
 from hepatojax.numerics.multigrid import coarsening_plan, multigrid_solve
 from hepatojax.tissue.geometry import CENTRAL_VEIN, OUTSIDE, PORTAL_TRACT, SEPTUM, cell_centres
 from hepatojax.tissue.hexagon import hexagon_area, hexagonal_lobule, radial_column, well_mixed
 from hepatojax.tissue.perfusion import PerfusionParameters, solve_perfusion
 from hepatojax.tissue.wells import cell_integral
-from tests.reference.hexagon_pressure import hexagon_pressure
 
 RADIUS, HEIGHT, CENTRAL, PORTAL = 500.0, 300.0, 40.0, 35.0
 UNIT = PerfusionParameters(1.0, 1.0, 1.0)
@@ -87,7 +87,7 @@ def test_mirror_symmetry_to_round_off(mirror):
 
 def test_pressure_converges_at_second_order_to_the_closed_form():
     x, y = sampling_points()
-    exact = hexagon_pressure(x, y, RADIUS)
+    exact = lattice_pressure(x, y, RADIUS)
     errors = []
     for nx in GRIDS:
         error = sample(*smooth_pressure(nx), x, y) - exact
