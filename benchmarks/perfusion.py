@@ -3,9 +3,9 @@
     python benchmarks/perfusion.py [cells an axis, default 64]
 
 Both solve the same matrix to the same residual (1e-8 of the inflow) in float64, one after the other in one process. CPU
-seconds are of all threads, the median of several runs; our compile time stands apart. pyamg sees only the cells that
-hold tissue. Expect at 64^3 on smooth permeability 11 iterations and about 7x less CPU than pyamg, and on fibrotic
-septa of contrast 1e4 a median near 25 iterations.
+seconds are the median of several runs on one core, since pyamg uses no more and waiting threads would count; our
+compile time stands apart. pyamg sees only the cells that hold tissue. Expect at 64^3 on smooth permeability 11
+iterations and about 8x less CPU than pyamg, and on fibrotic septa of contrast 1e4 a median near 25 iterations.
 """
 
 import os
@@ -14,6 +14,7 @@ import sys
 import time
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # idle BLAS threads would count as CPU time of pyamg
+os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before JAX makes its threads
 
 import jax
 import jax.numpy as jnp

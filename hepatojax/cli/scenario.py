@@ -52,7 +52,7 @@ def check_scenario(options: argparse.Namespace) -> ExitCode:
         f"resolution    {per_length:.2g} cells per oxygen penetration length of {size.penetration_length_um:.0f} um"
         f" (at least {CELLS_PER_PENETRATION_LENGTH:g})"
     )
-    print(f"expected      {size.minutes:.2g} minutes on one core, compilation included")
+    print(f"expected      {size.minutes:.2g} minutes on two cores, compilation included")
     return ExitCode.DONE
 
 

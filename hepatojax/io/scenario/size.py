@@ -15,8 +15,9 @@ from hepatojax.scenario import Scenario, domain_extent_um, grid_cells
 CELLS_PER_PENETRATION_LENGTH = 0.75  # fewer than this and the zonation of oxygen is lost
 RUNTIME_BYTES = 450e6  # JAX, its compiled programs and the libraries
 BYTES_PER_CELL = {"float32": 1000.0, "float64": 1600.0}  # states, solver vectors and the multigrid hierarchy
-CPU_SECONDS_PER_CELL_STEP = 1.4e-5
-COMPILE_SECONDS = 60.0
+# on two cores, measured with experiment 01 and benchmarks/macro_step.py; a second start saves most of the preparation
+SECONDS_PER_CELL_STEP = {"float32": 3.6e-6, "float64": 7.2e-6}
+PREPARATION_SECONDS = {"healthy": 60.0, "chronic": 100.0}  # compilation, rest, state at day 0
 GIB = float(1 << 30)
 _MINUTE_S = 60.0
 
@@ -84,8 +85,14 @@ def scenario_size(scenario: Scenario, parameters: Parameters | None = None) -> S
         penetration_length_um=math.sqrt(2.0 * diffusivity * dissolved_mM / demand_mM_s),
         macro_steps=steps,
         memory_gib=memory_gib(cells, scenario.run.precision),
-        minutes=(COMPILE_SECONDS + CPU_SECONDS_PER_CELL_STEP * math.prod(cells) * steps) / _MINUTE_S,
+        minutes=_seconds(scenario, math.prod(cells) * steps) / _MINUTE_S,
     )
+
+
+def _seconds(scenario: Scenario, cell_steps: int) -> float:
+    """Expected wall time of a first start on two cores [s]."""
+    each = SECONDS_PER_CELL_STEP[scenario.run.precision]
+    return PREPARATION_SECONDS[scenario.disease.start] + each * cell_steps
 
 
 def _oxygen(parameters: Parameters) -> tuple[float, float, float]:
