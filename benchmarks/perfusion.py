@@ -14,7 +14,6 @@ import sys
 import time
 
 os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # idle BLAS threads would count as CPU time of pyamg
-os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before JAX makes its threads
 
 import jax
 import jax.numpy as jnp
@@ -102,6 +101,7 @@ def septa_iterations(cells: int, contrast: float) -> None:
 
 def main() -> None:
     """Run the comparison."""
+    os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before JAX makes its threads
     jax.config.update("jax_enable_x64", True)
     cells = int(sys.argv[1]) if len(sys.argv) > 1 else 64
     print(f"jax {jax.__version__}, pyamg {pyamg.__version__}, {jnp.zeros(1).devices()}")
