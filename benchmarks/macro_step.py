@@ -71,7 +71,8 @@ def parts(model: hj.LiverModel, before: hj.LiverState, after: hj.LiverState) -> 
     adhesion = model.parameters.adhesion_per_transit
     affinity = 1.0 + fields.debris_response
     seconds["arrival"], _ = cpu_seconds(jax.jit(unit_arrival), grid, flow, affinity, adhesion, guess.carried)
-    seconds["migration"], _ = cpu_seconds(jax.jit(move_cells), model, before.voxel, after.quasi_steady)
+    volume = fields.liver_volume
+    seconds["migration"], _ = cpu_seconds(jax.jit(move_cells), model, before.voxel, after.quasi_steady, volume)
     return seconds
 
 

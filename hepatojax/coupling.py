@@ -16,7 +16,7 @@ from hepatojax.model import ENERGY, HGF_SECRETION, LICENSING, SECRETION, LiverMo
 from hepatojax.numerics.grid import Grid
 from hepatojax.state import Circulation, QuasiSteady
 from hepatojax.status import Status
-from hepatojax.tissue.arrival import unit_arrival
+from hepatojax.tissue.arrival import Arrival, unit_arrival
 from hepatojax.tissue.flow import Flow, superficial_speed
 from hepatojax.tissue.oxygen import Oxygen, mixed_inlet_mmHg, solve_oxygen
 from hepatojax.tissue.perfusion import Perfusion, solve_perfusion
@@ -57,7 +57,8 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
     guess = jax.lax.stop_gradient(guess)
     fields = structure(model, fields)
     perfusion, inflow = _circulate(model, fields, guess)
-    grid = model.grid.scaled(model.linear_scale(fields.liver_volume))
+    scale = model.linear_scale(fields.liver_volume)
+    grid = model.grid.scaled(scale)
     flow = perfusion.flow.times(blood_flow(model, inflow.relative))
     oxygen = _breathe(model, fields, grid, flow, inflow, guess)
     fields = fields.with_(
@@ -69,7 +70,14 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
     )
     fields, signals = _signal(model, evaluate(ENERGY, fields, model), grid, flow, guess)
     affinity = 1.0 + fields.debris_response
-    arrival = unit_arrival(grid, flow, affinity, model.parameters.adhesion_per_transit, guess.carried)
+    arrival = unit_arrival(
+        grid,
+        flow,
+        affinity,
+        model.parameters.adhesion_per_transit,
+        guess.carried,
+        tolerance=model.numerics.tolerance,
+    )
     solved = QuasiSteady(
         oxygen=fields.oxygen,
         tissue={name: fields[name] for name in signals},
@@ -79,13 +87,13 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
         carried=arrival.carried,
         circulation=Circulation(
             pressure=perfusion.pressure,
-            speed=superficial_speed(grid, flow).astype(model.numerics.dtype),
+            speed=superficial_speed(model.grid, flow, scale).astype(model.numerics.dtype),
             relative=inflow.relative,
             gradient=inflow.gradient,
             resistance=perfusion.resistance,
         ),
     )
-    return solved, fields, _evidence(grid, perfusion, oxygen, signals)
+    return solved, fields, _evidence(grid, perfusion, oxygen, signals, arrival)
 
 
 def blood_flow(model: LiverModel, relative: Array) -> Float[Array, ""]:
@@ -179,7 +187,9 @@ def _uptake(model: LiverModel, name: str, fields: Fields) -> Array:
     return jnp.zeros(model.grid.shape, model.numerics.dtype)
 
 
-def _evidence(grid: Grid, perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal]) -> Evidence:
+def _evidence(
+    grid: Grid, perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal], arrival: Arrival
+) -> Evidence:
     terms = {"oxygen": {"inflow": oxygen.inflow, "outflow": oxygen.outflow, "uptake": oxygen.uptake}}
     gained = {"oxygen": oxygen.inflow}
     imbalance = {"oxygen": oxygen.inflow - oxygen.outflow - oxygen.uptake}
@@ -202,6 +212,7 @@ def _evidence(grid: Grid, perfusion: Perfusion, oxygen: Oxygen, signals: dict[st
             (perfusion.converged, Status.PRESSURE_NOT_CONVERGED),
             (oxygen.converged, Status.OXYGEN_NOT_CONVERGED),
             (solved, Status.SIGNALS_NOT_CONVERGED),
+            (arrival.converged, Status.ARRIVAL_NOT_CONVERGED),
         ),
         worst_voxel=jnp.stack(jnp.unravel_index(oxygen.worst_cell, grid.shape)).astype(jnp.int32),
         extraction=oxygen.uptake / oxygen.inflow,

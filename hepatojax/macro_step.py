@@ -9,7 +9,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from hepatojax.body.biodistribution import ORGANS, PoolCourse, deaths_per_hour, distribute
 from hepatojax.coupling import Evidence, first_failure, solve_quasi_steady
@@ -38,7 +38,6 @@ from hepatojax.tissue.migration import chemotactic_potential, crowding_potential
 from hepatojax.units import SECONDS_PER_HOUR
 
 CELL_KINDS = {"msc": ("msc_adherent", "msc_engrafted"), "label": ("msc_label",)}
-DEAD_LIVER = 0.02  # relative mass below which later numbers mean nothing (BIOLOGY A11.8)
 
 
 @pytree
@@ -108,14 +107,16 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
         sources=_arrivals(model, state, courses, solved, volume),
         tracked=("msc_adherent", "msc_engrafted", "msc_label"),
     )
-    end = move_cells(model, end, solved) if model.numerics.migration else end
+    moved = jnp.asarray(True)
+    if model.numerics.migration:
+        end, moved = move_cells(model, end, solved, volume_end)
     following = _following(state, end, volume_end, courses, solved)
     final = respond(model, Fields({**given, **end, **following.body}), solved)
     report = StepReport(
         endpoints=endpoints_of(model, final, solved, evidence),
         ledger=_ledger(model, state, following, courses, budgets, evidence),
         statistics=evidence.statistics,
-        status=_status(evidence.status, following, final),
+        status=_status(model, evidence.status, moved, following),
         worst_voxel=evidence.worst_voxel,
     )
     return following, report
@@ -216,32 +217,36 @@ def _following(
     return LiverState({name: end[name] for name in VOXEL_STATES}, body, solved, state.step + 1)
 
 
-def move_cells(model: LiverModel, states: dict[str, Array], solved: QuasiSteady) -> dict[str, Array]:
+def move_cells(
+    model: LiverModel, states: dict[str, Array], solved: QuasiSteady, volume: Float[Array, ""]
+) -> tuple[dict[str, Array], Bool[Array, ""]]:
     """Hepatocytes move down crowding, MSC spread and drift up CXCL12; one implicit, positive step, first order.
 
     Args:
         states: slow states at the end of the step, voxel fields (nz, ny, nx).
-        solved: quasi-steady fields of the step.
+        solved: quasi-steady fields of the step. volume: of the liver over that at rest [-].
 
     Returns:
-        The states with moved cells; the amount of each is unchanged.
+        The states with moved cells, the amount of each unchanged; and whether every solve converged.
 
     Reference: BIOLOGY A5; MODEL 6.
     """
     p, step_h = model.parameters.migration, model.numerics.macro_step_h
+    grid, tolerance = model.grid.scaled(model.linear_scale(volume)), model.numerics.tolerance
     crowding = evaluate(CROWDING, Fields(states), model).occupancy
-    mobile = states["quiescent"] + states["primed"]
-    occupancy = relaxed_occupancy(model.grid, crowding, mobile, p.crowding_diffusivity, step_h)
-    away = crowding_potential(occupancy, jnp.asarray(p.crowding_diffusivity, occupancy.dtype))
-    sensitivity = jnp.asarray(p.msc_chemotactic_sensitivity, occupancy.dtype)
+    mobile = states["quiescent"] + model.parameters.biology.hepatocytes.volume_primed * states["primed"]
+    eased = relaxed_occupancy(grid, crowding, mobile, p.crowding_diffusivity, step_h, tolerance=tolerance)
+    away = crowding_potential(eased.value, jnp.asarray(p.crowding_diffusivity, crowding.dtype))
+    sensitivity = jnp.asarray(p.msc_chemotactic_sensitivity, crowding.dtype)
     towards = chemotactic_potential(solved.tissue["cxcl12"], sensitivity, p.msc_drift_half_saturation)
     random = p.msc_motility * SECONDS_PER_HOUR
     paths = {"quiescent": (away, 0.0), "primed": (away, 0.0), "msc_adherent": (towards, random)}
     moved = {
-        name: migrate(model.grid, states[name], potential, motility, step_h).density
+        name: migrate(grid, states[name], potential, motility, step_h, tolerance=tolerance)
         for name, (potential, motility) in paths.items()
     }
-    return {**states, **moved}
+    converged = jnp.stack([eased.converged, *(motion.converged for motion in moved.values())]).all()
+    return {**states, **{name: motion.density for name, motion in moved.items()}}, converged
 
 
 def _ledger(
@@ -278,13 +283,15 @@ def _cells(model: LiverModel, state: LiverState, kind: str) -> Array:
     return litres * liver + sum((state.body[f"{kind}_{organ}"] for organ in ORGANS), jnp.zeros(()))
 
 
-def _status(solves: Array, state: LiverState, final: Fields) -> Int[Array, ""]:
+def _status(model: LiverModel, solves: Array, moved: Array, state: LiverState) -> Int[Array, ""]:
     leaves = jax.tree.leaves((state.voxel, state.body))
     finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
     positive = jnp.stack([(leaf >= 0).all() for leaf in leaves]).all()
-    alive = final.mass >= DEAD_LIVER
+    living = state.body["liver_volume"] * model.grid.mean(state.voxel["quiescent"] + state.voxel["primed"])
+    alive = living >= model.parameters.growth.dead_liver
     return first_failure(
         (solves == Status.OK, solves),
+        (moved, Status.MOTION_NOT_CONVERGED),
         (finite, Status.NOT_FINITE),
         (positive, Status.NEGATIVE_STATE),
         (alive, Status.DEAD_LIVER),

@@ -26,6 +26,7 @@ from hepatojax.numerics.grid import Grid
 from hepatojax.parameters.registry import Scalar
 from hepatojax.state import QuasiSteady
 from hepatojax.therapy.product import CellProduct
+from hepatojax.therapy.schedule import passed_of
 from hepatojax.tissue.geometry import Lobule
 from hepatojax.tissue.migration import MigrationParameters
 from hepatojax.tissue.oxygen import OxygenParameters
@@ -156,9 +157,8 @@ class Disease:
 
     def mean_activity(self, start_h: Array, length_h: Array | float) -> Float[Array, ""]:
         """Mean activity over an interval, so that a flare may begin at any time [-]."""
-        end = jnp.minimum(self.flare_end_h, start_h + length_h)
-        overlap = end - jnp.maximum(self.flare_start_h, start_h)
-        return self.activity + self.flare * jnp.where(overlap > 0, overlap, 0.0) / length_h
+        begin, end = (passed_of(time, start_h, length_h) for time in (self.flare_start_h, self.flare_end_h))
+        return self.activity + self.flare * (end - begin) / length_h
 
 
 @pytree

@@ -96,7 +96,8 @@ def chronic_state(
     ill = diseased(scenario, model)
 
     def compute() -> LiverState:
-        return relaxed(scenario, ill, lifted(model, healthy, chronic_column(scenario, parameters, presets)))
+        whole = dataclasses.replace(ill, lobule_share=1.0)  # a resection follows at day 0
+        return relaxed(scenario, whole, lifted(model, healthy, chronic_column(scenario, parameters, presets)))
 
     numerics = dataclasses.replace(scenario.run, end_h=0.0, fields=())
     patient = (scenario.species, scenario.patient, scenario.disease)

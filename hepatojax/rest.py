@@ -85,6 +85,16 @@ def derive_rest(model: LiverModel, sweeps: int = SWEEPS) -> Rest:
     return lax.scan(improved, first_guess(model), None, length=sweeps)[0]
 
 
+def with_rest(model: LiverModel) -> LiverModel:
+    """The model with the constants of rest that belong to its parameters, differentiable in them.
+
+    Args:
+        model: healthy, as of `hepatojax.build` without septa or resection.
+    """
+    rest = derive_rest(model)
+    return dataclasses.replace(model, rest=rest.constants, rest_resistance=rest.resistance)
+
+
 def rest_state(model: LiverModel, rest: Rest) -> LiverState:
     """The state of a healthy liver in the precision of the run.
 

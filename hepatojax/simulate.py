@@ -51,11 +51,6 @@ class Ledger:
         }
 
 
-def _relative(error: Array, gained: Array) -> Array:
-    entered = gained > 0
-    return jnp.where(entered, error / jnp.where(entered, gained, 1.0), error)
-
-
 @pytree
 class Solution:
     """A simulated course.
@@ -233,7 +228,7 @@ def start_step(state: LiverState, start_h: float | None, step_h: float) -> int:
         ValueError: the step counter is traced and no start time is given.
     """
     if start_h is not None:
-        return round(start_h / step_h)
+        return whole_steps("start_h", start_h, step_h) if start_h else 0
     if isinstance(state.step, Tracer):
         raise ValueError("the state is traced, so its time is unknown: pass start_h")
     return int(state.step)

@@ -32,6 +32,8 @@ class Status(IntEnum):
     DEAD_LIVER = 6
     STOPPED = 7
     REST_NOT_CONVERGED = 8
+    ARRIVAL_NOT_CONVERGED = 9
+    MOTION_NOT_CONVERGED = 10
 
     @property
     def statement(self) -> str:
@@ -92,6 +94,8 @@ _STATEMENT: Mapping[Status, str] = MappingProxyType(
         Status.DEAD_LIVER: "no functioning liver is left",
         Status.STOPPED: "the run was stopped on request",
         Status.REST_NOT_CONVERGED: "the resting lobule was not found",
+        Status.ARRIVAL_NOT_CONVERGED: "the arrival of cells with the blood did not converge",
+        Status.MOTION_NOT_CONVERGED: "the motion of cells did not converge",
     }
 )
 
@@ -105,6 +109,8 @@ _ADVICE: Mapping[Status, str] = MappingProxyType(
         Status.NEGATIVE_STATE: "this is a defect of the solver: please report it with the scenario",
         Status.DEAD_LIVER: "what was saved before stays usable; endpoints after this time have no meaning",
         Status.STOPPED: "what was saved before stays usable",
+        Status.ARRIVAL_NOT_CONVERGED: "try precision float64 or a finer grid near the septa",
+        Status.MOTION_NOT_CONVERGED: "try more run.steps_per_day or precision float64",
         Status.REST_NOT_CONVERGED: "undo overrides in [parameters] that move a healthy lobule far from rest",
     }
 )

@@ -32,6 +32,7 @@ class GrowthParameters:
     load_smoothing: Scalar
     load_half_saturation: Scalar
     load_exponent: Scalar
+    dead_liver: Scalar
 
 
 @algebraic(reads=("mean_occupancy",), writes=("growth_rate",))

@@ -6,7 +6,7 @@ from jaxtyping import Array, Float
 
 from hepatojax.body.scores import smooth_meld
 from hepatojax.mechanism import Fields, FieldSpec, Rates, algebraic, pytree, slow
-from hepatojax.numerics.safe_math import hill
+from hepatojax.numerics.safe_math import hill, safe_power
 from hepatojax.parameters.registry import Scalar
 
 FIELDS = (
@@ -143,13 +143,13 @@ def transaminases(fields: Fields, p: LiverTestParameters) -> Rates:
 
 def excretion(function: Array, inflammation: Array, p: LiverTestParameters) -> Array:
     """Excretion of bilirubin over its rate, F^n / (1 + a <J>) + e0 [-]."""
-    bile = function**p.bilirubin_function_exponent / (1.0 + p.bilirubin_inflammation * inflammation)
+    bile = safe_power(function, p.bilirubin_function_exponent) / (1.0 + p.bilirubin_inflammation * inflammation)
     return bile + p.bilirubin_other_excretion
 
 
 def albumin_target(function: Array, inflammation: Array, p: LiverTestParameters) -> Array:
     """Albumin at constant function and inflammation [g/l], which is below 1 / `albumin_inflammation`."""
-    made = p.albumin_at_rest_g_l * function**p.albumin_function_exponent
+    made = p.albumin_at_rest_g_l * safe_power(function, p.albumin_function_exponent)
     return made * (1.0 - p.albumin_inflammation * inflammation)
 
 

@@ -28,7 +28,6 @@ from hepatojax.io.scenario import scenario_to_toml
 from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
 from hepatojax.model import SPECIFICATIONS, LiverModel
 from hepatojax.onset import chronic_column
-from hepatojax.parameters.registry import load_parameters
 from hepatojax.scenario import SIGNALS, Scenario
 from hepatojax.simulate import SaveAt, Solution, join, simulate_chunks
 from hepatojax.status import ExitCode, Status
@@ -102,7 +101,7 @@ def run_arms(
     text = scenario_to_toml(scenario)
     origin = provenance(
         scenario_text=text,
-        parameters_hash=load_parameters(scenario.species, scenario.parameters).hash,
+        parameters_hash=registry_of(scenario).hash,
         device=device,
         precision=scenario.run.precision,
         command=command,
@@ -216,5 +215,6 @@ def _summary(scenario: Scenario, solution: Solution, status: Status, seconds: di
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIB_PER_MIB,
         "ledger": {name: float(error) for name, error in solution.ledger.relative().items()},
         "solver": {name: float(value) for name, value in solution.statistics.items()},
+        "amplification": dict(registry_of(scenario).amplification),
         "endpoints": endpoints,
     }

@@ -76,6 +76,8 @@ def step_states(
 
         stage 1: rates at y_n, step to y_1;   stage 2: mean of the rates at y_n and y_1, step from y_n again
 
+    What arrives early in the step counts in y_n, so that rates change continuously as an arrival slides over an edge.
+
     In a group joined by transfers a coefficient at y_n is weighted by y_n / y_1 in the mean, which makes the implicit
     stage 2 second order. A transfer's gain is a Python number; what it gives beyond 1 is explicit, hence positive at
     any step.
@@ -97,14 +99,15 @@ def step_states(
 
     Reference: NUMERICS decisions 7 and 8.
     """
-    first = _coefficients(states, rates_function(states), {})
-    groups = connected_groups(tuple(states), first.transfers)
+    before = _coefficients(states, rates_function(states), {})
+    groups = connected_groups(tuple(states), before.transfers)
     _check_dilution(groups, diluted)
     ratios = {name: jnp.asarray(volume_ratio_end, y.dtype) for name, y in states.items() if name in diluted}
-    early, late = _split_arrivals(states, first, step_h, sources or {})
+    early, late = _split_arrivals(states, before, step_h, sources or {})
     start = _added(states, early)
+    first = _coefficients(start, rates_function(start), {})
     predicted, _ = _advance(start, first, step_h, groups, ())
-    at_end = _divided(_added(predicted, early), ratios)
+    at_end = _divided(predicted, ratios)
     second = _coefficients(at_end, rates_function(at_end), ratios)
     joined = tuple(name for group in groups if len(group) > 1 for name in group)
     mean = _mean(first, second, _weights(start, predicted, first, step_h, joined))

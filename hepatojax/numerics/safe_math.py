@@ -25,12 +25,6 @@ def hill(concentration: ArrayLike, half_saturation: ArrayLike, exponent: ArrayLi
     return power / (1.0 + power)
 
 
-def michaelis_menten(concentration: ArrayLike, maximum: ArrayLike, half_saturation: ArrayLike) -> Array:
-    """Rate V c / (K + c)."""
-    concentration = jnp.asarray(concentration)
-    return maximum * concentration / (half_saturation + concentration)
-
-
 def positive_part(value: ArrayLike, smoothing: ArrayLike) -> Array:
     """Smooth positive part (y + sqrt(y^2 + e^2)) / 2; at y = 0 it leaks e/2. Reference: BIOLOGY A1."""
     value = jnp.asarray(value)

@@ -82,12 +82,24 @@ def windows(schedule: DoseSchedule, start_h: Float[Array, ""] | float, length_h:
     Returns:
         The windows, relative to the start of the interval.
     """
-
-    def within(time: Array) -> Array:
-        return jnp.minimum(jnp.maximum(time - start_h, 0.0), length_h)
-
+    end_h = schedule.start_h + schedule.duration_h
     return Windows(
         rate=schedule.cells_per_kg / schedule.duration_h,
-        begin_h=within(schedule.start_h),
-        end_h=within(schedule.start_h + schedule.duration_h),
+        begin_h=passed_of(schedule.start_h, start_h, length_h),
+        end_h=passed_of(end_h, start_h, length_h),
     )
+
+
+def passed_of(
+    time_h: Float[Array, "*n"] | float, start_h: Float[Array, ""] | float, length_h: Float[Array, ""] | float
+) -> Float[Array, "*n"]:
+    """How much of an interval has passed at a time [h], 0 before it and all of it behind.
+
+    At an edge the derivative is that of the interval which begins there, so that it is counted once and a time at the
+    very start of a run has one. Times within round-off of an edge may fall on either side.
+
+    Args:
+        time_h: [h]. start_h, length_h: of the interval [h].
+    """
+    passed = jnp.asarray(time_h) - start_h
+    return jnp.where(passed < 0, 0.0, jnp.where(passed < length_h, passed, length_h))

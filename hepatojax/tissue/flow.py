@@ -44,14 +44,19 @@ class Flow:
         return divergence(self.flux) + self.outflow - self.inflow
 
 
-def superficial_speed(grid: Grid, flow: Flow) -> Float[Array, "nz ny nx"]:
+def superficial_speed(
+    grid: Grid, flow: Flow, linear_scale: Float[Array, ""] | float = 1.0
+) -> Float[Array, "nz ny nx"]:
     """Speed of the blood at the cell centres, per area of tissue [um/s]; zero outside the tissue.
 
     Along each axis the flow through both faces of a cell over their open area.
+
+    Args:
+        grid: at its size at rest. flow: [um3/s]. linear_scale: of the tissue now over rest [-].
     """
     square = jnp.zeros_like(flow.inflow)
     for axis in AXES:
         area = jnp.asarray(grid.faces[axis]) * grid.spacing_um[axis]
         through, open_area = (a + lower_neighbour(a, axis) for a in (flow.flux[axis], area))
         square = square + safe_ratio(through, open_area) ** 2
-    return safe_power(square, 0.5)
+    return safe_power(square, 0.5) / linear_scale**2

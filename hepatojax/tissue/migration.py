@@ -8,6 +8,7 @@ from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree
 from hepatojax.numerics.grid import AXES, Grid
+from hepatojax.numerics.linear_solve import LinearSolution
 from hepatojax.numerics.operators import Faces, Operator, assemble, upper_neighbour
 from hepatojax.numerics.safe_math import safe_ratio
 from hepatojax.tissue.carried import positive_solution, total
@@ -57,7 +58,7 @@ def relaxed_occupancy(
     step_h: ArrayLike,
     *,
     tolerance: float | None = None,
-) -> Float[Array, "nz ny nx"]:
+) -> LinearSolution:
     """Occupancy after a step in which mobile cells give way to it; its gradient drives their motion at any step.
 
         (o - o0) / dt = div(D m grad o)
@@ -70,14 +71,14 @@ def relaxed_occupancy(
         tolerance: see `positive_solution`.
 
     Returns:
-        o [-], (nz, ny, nx).
+        o [-], (nz, ny, nx), with the evidence of its solve.
 
     Reference: BIOLOGY A5.
     """
     dtype = occupancy.dtype
     inertia = jnp.asarray(grid.volume, dtype) / jnp.asarray(step_h, dtype)
     parameters = (conductances(grid, motility_um2_h, dtype), mobile, inertia, occupancy)
-    return positive_solution(_relaxation, parameters, occupancy, tolerance=tolerance).value
+    return positive_solution(_relaxation, parameters, occupancy, tolerance=tolerance)
 
 
 def _relaxation(parameters: tuple[Faces, Array, Array, Array]) -> tuple[Operator, Array]:
@@ -123,7 +124,8 @@ def migrate(
         density,
     )
     solution = positive_solution(_equations, parameters, density, tolerance=tolerance)
-    kept = safe_ratio(total(volume * density), total(volume * solution.value)).astype(dtype)
+    before, after = total(volume * density), total(volume * solution.value)
+    kept = jnp.where(after > 0, safe_ratio(before, after), 1.0).astype(dtype)  # 1, so that no cells have a derivative
     return Motion(kept * solution.value, solution.iterations, solution.residual, solution.converged)
 
 

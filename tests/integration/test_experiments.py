@@ -10,8 +10,6 @@ import pytest
 import hepatojax as hj
 from hepatojax.cli.main import main
 
-pytestmark = pytest.mark.slow  # whole runs; not yet passed under the shape and type hook
-
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 CASES = (
     pytest.param("01_acute_liver_failure", marks=pytest.mark.slow),  # its four infusions need a program of their own

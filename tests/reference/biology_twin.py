@@ -134,7 +134,7 @@ def macrophages(y, contact):
     rec = 0.01 + 3 * H(d, 0.1, 1.5) * (1 + H(y["tnf"], 0.025)) + 0.5 * y["effector_t"]
     rec = rec + 0.3 * H(P(y["portal_gradient_relative"] - 1, 0.02), 2, 2)
     lic = 1 + 3 * H(y["mean_tnf"], 0.03)
-    sw = 0.1 + 0.5 * H(d, 0.05) + 0.6 * H(y["il10"], 0.01)
+    sw = 0.1 + 0.5 * H(d, 0.05) + 1.2 * H(y["il10"], 0.027)
     sw = sw + 5 * lic * y["potency_contact"] * contact + 5 * e / (m1 + e + 0.05)
     influx = 24 * y["education_influx"]
     return {

@@ -17,7 +17,8 @@ _TIME_TOLERANCE = 1e-9
 def check_together(scenario: Scenario, parameters: Parameters) -> list[Problem]:
     """Every problem that shows only when keys are seen together."""
     geometry = [*_geometry(scenario), *_grid(scenario)]
-    problems = [*_names(scenario), *_infusions(scenario), *_times(scenario), *_drive(scenario), *geometry]
+    times = [*_infusions(scenario), *_times(scenario), *_disease(scenario)]
+    problems = [*_names(scenario), *times, *_drive(scenario), *geometry]
     if not geometry:
         problems += _resolution(scenario, scenario_size(scenario, parameters))
     return problems
@@ -70,6 +71,16 @@ def _drive(scenario: Scenario) -> Iterator[Problem]:
         yield Problem("run.pressure_drop_pa", 'is missing; drive = "pressure" needs it')
     if run.drive == "flow" and run.pressure_drop_pa is not None:
         yield Problem("run.pressure_drop_pa", 'has no effect with drive = "flow"; remove it or set drive = "pressure"')
+
+
+def _disease(scenario: Scenario) -> Iterator[Problem]:
+    disease = scenario.disease
+    if disease.start == "healthy" and disease.flare_lead_h > 0:
+        yield Problem(
+            "disease.flare_lead_h",
+            f"{disease.flare_lead_h:g} h of the flare lie before day 0, where a healthy start has no course;"
+            ' set it to 0 or start = "chronic"',
+        )
 
 
 def _geometry(scenario: Scenario) -> Iterator[Problem]:

@@ -96,10 +96,10 @@ def _seconds(scenario: Scenario, cell_steps: int) -> float:
 
 
 def _oxygen(parameters: Parameters) -> tuple[float, float, float]:
-    """Dissolved oxygen and total content of the inlet [mM], and the demand of healthy tissue [mM/s]."""
+    """Dissolved oxygen and total content of portal blood [mM], and the demand of healthy tissue [mM/s]."""
     oxygen = parameters.oxygen
-    dissolved = oxygen.solubility_mM_mmHg * oxygen.mixed_inlet_mmHg
-    ratio = (oxygen.mixed_inlet_mmHg / oxygen.p50_mmHg) ** oxygen.hill_exponent
+    dissolved = oxygen.solubility_mM_mmHg * oxygen.portal_mmHg
+    ratio = (oxygen.portal_mmHg / oxygen.p50_mmHg) ** oxygen.hill_exponent
     return dissolved, dissolved + oxygen.capacity_mM * ratio / (1.0 + ratio), parameters.metabolism.uptake_at_rest
 
 

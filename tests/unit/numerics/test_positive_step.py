@@ -201,3 +201,25 @@ def test_decay_functions_near_zero():
     )
     np.testing.assert_allclose(decay_mean(z), exact, rtol=1e-14)
     np.testing.assert_allclose(decay_deficit(z)[1:], [0.5e-12, 0.5e-5 - 1e-10 / 6, *(1 - exact[3:])], rtol=1e-11)
+
+
+def test_rates_that_bend_in_an_arrival_follow_it_over_an_edge():
+    """A hazard that is steep in the cells present: its integral has no jump where an arrival slides over an edge."""
+
+    def hazard(s):
+        return Rates({"h": s["w"] ** 4 / (0.5**4 + s["w"] ** 4)}, {"w": 0.01})
+
+    def integral(arrival_h):
+        y = {"w": jnp.zeros(1), "h": jnp.zeros(1)}
+        for n in range(3):
+            at = min(max(arrival_h - 6.0 * n, 0.0), 6.0)
+            amount = jnp.full(1, 0.7 if 6.0 * n <= arrival_h < 6.0 * (n + 1) else 0.0)
+            y, _ = step_states(y, hazard, 6.0, sources={"w": Arrival(amount, amount * at)})
+        return float(y["h"][0])
+
+    before, after = integral(6.0 - 1e-9), integral(6.0)
+    assert before == pytest.approx(after, rel=1e-6)
+    times = np.linspace(0.0, 12.0, 4001)
+    level = 0.7 * np.exp(-0.01 * times)
+    exact = np.trapezoid(level**4 / (0.5**4 + level**4), times)
+    assert after == pytest.approx(exact, rel=1e-3)

@@ -26,7 +26,7 @@ def test_window_is_the_overlap():
     np.testing.assert_allclose(window.rate, [2e6, 2.5e5])
 
 
-@pytest.mark.parametrize("start", [5.0, 5.7, 6.0, 12.0])
+@pytest.mark.parametrize("start", [0.0, 5.0, 5.5, 5.7, 6.0, 12.0])
 def test_moving_an_infusion_conserves_it(start):
     """Value and derivative of the total do not change, and what one step loses the next one gains."""
     schedule = schedule_of((InfusionSpec(start_h=start, cells_per_kg=1e6, route="portal", duration_h=0.5),))

@@ -72,3 +72,15 @@ def test_derivative_with_respect_to_the_attractant():
     value = jax.jit(jax.value_and_grad(objective))
     difference = float(value(jnp.asarray(1e-5))[0] - value(jnp.asarray(-1e-5))[0]) / 2e-5
     assert difference == pytest.approx(float(value(jnp.zeros(()))[1]), rel=1e-6)
+
+
+def test_cells_that_are_not_there_have_a_derivative():
+    grid, density, attractant = patchy()
+    potential = chemotactic_potential(attractant, 3e3, 0.5)
+
+    def objective(amount):
+        return jnp.sum(attractant * migrate(grid, amount * density, potential, 100.0, 4.0, tolerance=1e-14).density)
+
+    slope = jax.jit(jax.grad(objective))
+    assert float(slope(0.0)) == pytest.approx(float(slope(1.0)), rel=1e-8)
+    assert float(slope(0.0)) > 0

@@ -149,5 +149,7 @@ def test_speed_is_the_flow_over_the_area_it_passes(tissue, solve):
     speed = superficial_speed(tissue.grid, flow)
     assert bool((speed[tissue.grid.volume == 0] == 0).all())
     np.testing.assert_allclose(superficial_speed(tissue.grid, flow.times(3.0)), 3.0 * speed, rtol=1e-12)
+    grown = superficial_speed(tissue.grid, flow.times(2.0**2), 2.0)  # four times the flow through four times the area
+    np.testing.assert_allclose(grown, speed, rtol=1e-12)
     slope = jax.grad(lambda q: jnp.sum(superficial_speed(tissue.grid, flow.times(q))))(1.0)
     np.testing.assert_allclose(slope, jnp.sum(speed), rtol=1e-10)
