@@ -331,6 +331,13 @@ def test_parameter_has_unit_range_and_source(name, row):
     assert row["low"] <= row["value"] <= row["high"] or row.get("outside")
 
 
+def test_every_parameter_is_read():
+    text = "\n".join(path.read_text() for path in SOURCES)
+    names = {name.split(".")[-1] for name, _ in parameter_rows()} - SPECIES
+    by_pattern = {name for name in names if name.startswith("secretion_")}  # signal x population of `SOURCES`
+    none(sorted(name for name in names - by_pattern if not re.search(rf"\b{name}\b", text)))
+
+
 @pytest.mark.parametrize("folder", sorted(ROOT.glob("experiments/[0-9]*")), ids=lambda folder: folder.name)
 def test_experiment_has_its_three_files(folder):
     assert {"README.md", "case.toml", "run.py"} <= {path.name for path in folder.iterdir()}
