@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -42,6 +43,9 @@ VOXEL_STATES = (
 )
 SAVED_FIELDS = (*VOXEL_STATES, "hepatocytes", "oxygen", *SIGNALS, "pressure", "flow_speed")
 DEFAULT_SPACING_UM = 20.0
+ARM_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
+ARM_NAME_RULE = "1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit, no '..'"
+RESERVED_ARM_NAMES = ("figures",)
 
 
 @dataclass(frozen=True)
@@ -183,6 +187,12 @@ class Scenario:
             if arm.name == name:
                 return arm
         raise KeyError(f"no arm {name!r}; the scenario has {', '.join(a.name for a in self.arms)}")
+
+
+def is_arm_name(name: str) -> bool:
+    """Whether an arm of this name may have a folder beside others, on any file system."""
+    fits = re.fullmatch(ARM_NAME_PATTERN, name) is not None and ".." not in name
+    return fits and name.lower() not in RESERVED_ARM_NAMES
 
 
 def domain_extent_um(

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import json
 import resource
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +17,13 @@ import numpy as np
 
 from hepatojax.assembly import build_lobule, registry_of, resting_model
 from hepatojax.build import Study, build_study
-from hepatojax.cli.device import cache_folder
+from hepatojax.cli.device import preset_folder
 from hepatojax.cli.progress import progress
 from hepatojax.endpoints import ENDPOINTS
 from hepatojax.io.presets import PresetFolder
 from hepatojax.io.provenance import provenance
-from hepatojax.io.readers import read_label_image
 from hepatojax.io.results import RunWriter
-from hepatojax.io.run_folder import arm_folder, locked, write_scenario, write_summary
+from hepatojax.io.run_folder import locked_arms, remove_summary, write_scenario, write_summary
 from hepatojax.io.scenario import scenario_to_toml
 from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
 from hepatojax.model import SPECIFICATIONS, LiverModel
@@ -87,43 +87,79 @@ def prepare(scenario: Scenario, presets: PresetFolder, image: np.ndarray | None)
 
 
 def run_arms(
-    scenario: Scenario, output: Path, *, device: str, command: str, quiet: bool, stopped: Sequence[int]
+    scenario: Scenario,
+    output: Path,
+    *,
+    image: np.ndarray | None,
+    device: str,
+    command: str,
+    quiet: bool,
+    stopped: Sequence[int],
 ) -> ExitCode:
     """Simulate every arm into `output/<arm>`.
 
     Args:
-        scenario: checked. output: folder of the results. device, command: for the provenance.
+        scenario: checked. output: folder of the results. image: of the geometry "labels". device, command: for the
+            provenance.
         quiet: True prints errors only. stopped: not empty once the user has asked to stop.
 
     Returns:
         DONE, the code of the only arm that failed, MEMBERS_FAILED if some did, or STOPPED.
+
+    Raises:
+        OutputError: a folder cannot be made. RunFolderLocked: another run writes there.
+        SimulationError: there is no start state.
     """
-    text = scenario_to_toml(scenario)
+    with locked_arms(output, [arm.name for arm in scenario.arms]) as folders:
+        clock = CompileClock()
+        presets = PresetFolder(preset_folder())
+        prepare(scenario, presets, image)
+        study = None if stopped else build_study(scenario, presets, image)
+        if study is None or stopped:
+            return _stopped_before(scenario.arms[0].name)
+        for folder in folders.values():
+            remove_summary(folder)
+        return _run_each(scenario, study, folders, clock, device=device, command=command, quiet=quiet, stopped=stopped)
+
+
+def _run_each(
+    scenario: Scenario,
+    study: Study,
+    folders: Mapping[str, Path],
+    clock: CompileClock,
+    *,
+    device: str,
+    command: str,
+    quiet: bool,
+    stopped: Sequence[int],
+) -> ExitCode:
+    text, registry = scenario_to_toml(scenario), registry_of(scenario)
     origin = provenance(
         scenario_text=text,
-        parameters_hash=registry_of(scenario).hash,
+        parameters_hash=registry.hash,
         device=device,
         precision=scenario.run.precision,
         command=command,
     )
-    clock = CompileClock()
-    presets = PresetFolder(cache_folder().parent / "presets")
-    image = read_label_image(scenario.lobule.labels_file) if scenario.lobule.labels_file else None
-    prepare(scenario, presets, image)
-    study = build_study(scenario, presets, image)
+    origin["parameters"] = json.dumps([asdict(row) for row in registry.table()])
     codes = []
-    for arm in scenario.arms:
-        folder = arm_folder(output, arm.name)
-        with locked(folder):
-            write_scenario(folder, text)
-            writer = RunWriter(folder, _header(scenario, arm.name, study.model, origin))
-            codes.append(_run_arm(scenario, study, arm.name, writer, clock, quiet=quiet, stopped=stopped))
+    for arm, folder in folders.items():
+        if stopped:
+            return _stopped_before(arm)
+        write_scenario(folder, text)
+        writer = RunWriter(folder, _header(scenario, arm, study.model, origin))
+        codes.append(_run_arm(scenario, study, arm, writer, clock, quiet=quiet, stopped=stopped))
         if codes[-1] == ExitCode.STOPPED:
             return ExitCode.STOPPED
     failed = [code for code in codes if code != ExitCode.DONE]
     if not failed:
         return ExitCode.DONE
     return failed[0] if len(codes) == 1 else ExitCode.MEMBERS_FAILED
+
+
+def _stopped_before(arm: str) -> ExitCode:
+    print(f"stopped on request before {arm}", file=sys.stderr)
+    return ExitCode.STOPPED
 
 
 def _run_arm(
@@ -150,16 +186,27 @@ def _run_arm(
             if stopped:
                 break
     solution = join(parts)
-    folder = writer.finish({"ledger": _ledger(solution)}).parent
-    status = Status(int(solution.status))
-    if status == Status.OK and float(solution.times_h[-1]) < end_h:
-        status = Status.STOPPED
+    status, message = _ending(solution, end_h)
+    folder = writer.finish({"status": _word(status), "ledger": _ledger(solution), "solver": _solver(solution)}).parent
     compiling = clock.seconds - compiled_before
     seconds = {"compile": compiling, "run": time.monotonic() - start - compiling}
-    write_summary(folder, _summary(scenario, solution, status, seconds))
-    if status not in (Status.OK, Status.STOPPED):
-        print(f"error: {arm}: {solution.message()}", file=sys.stderr)
+    write_summary(folder, {"status": _word(status), "message": message, **_summary(scenario, solution, seconds)})
+    if status != Status.OK:
+        failed = status.exit_code not in (ExitCode.DONE, ExitCode.STOPPED)
+        print(f"{'error: ' if failed else ''}{arm}: {message}", file=sys.stderr)
     return status.exit_code
+
+
+def _ending(solution: Solution, end_h: float) -> tuple[Status, str]:
+    """How a course ended, and the sentence that says so."""
+    reached_h = float(solution.times_h[-1])
+    if int(solution.status) == Status.OK and reached_h < end_h:
+        return Status.STOPPED, Status.STOPPED.describe(time_h=reached_h)
+    return Status(int(solution.status)), solution.message()
+
+
+def _word(status: Status) -> str:
+    return "ok" if status == Status.OK else status.name
 
 
 def _header(scenario: Scenario, arm: str, model: LiverModel, origin: dict[str, str]) -> RunHeader:
@@ -178,7 +225,7 @@ def _header(scenario: Scenario, arm: str, model: LiverModel, origin: dict[str, s
 def _append(writer: RunWriter, part: Solution) -> None:
     fields = {name: np.asarray(values[-1]) for name, values in part.saved.items()}
     series = Series(np.asarray(part.times_h), {name: np.asarray(values) for name, values in part.endpoints.items()})
-    writer.append(float(part.saved_times_h[-1]), fields, series)
+    writer.append(float(part.times_h[-1]), fields, series)
 
 
 def _ledger(solution: Solution) -> dict[str, Any]:
@@ -194,27 +241,30 @@ def _ledger(solution: Solution) -> dict[str, Any]:
     }
 
 
+def _solver(solution: Solution) -> dict[str, float]:
+    """Largest iteration count and residual of each solve over the run."""
+    return {name: float(value) for name, value in solution.statistics.items()}
+
+
 def _signed(term: str, value: float) -> float:
     return value if term in ENTERING else -value
 
 
-def _summary(scenario: Scenario, solution: Solution, status: Status, seconds: dict[str, float]) -> dict[str, Any]:
-    """What `summary.json` holds: how the run ended, what it cost, how well it balances, what came out."""
+def _summary(scenario: Scenario, solution: Solution, seconds: dict[str, float]) -> dict[str, Any]:
+    """What `summary.json` holds beside how the run ended: what it cost, how well it balances, what came out."""
     day = float(solution.times_h[-1]) / 24.0
     endpoints = {
         name: {"unit": _UNITS_OF_SERIES[name].unit, "day": day, "value": float(values[-1])}
         for name, values in solution.endpoints.items()
     }
     return {
-        "status": "ok" if status == Status.OK else status.name,
-        "message": solution.message(),
         "grid": list(solution.state.quasi_steady.oxygen.shape[::-1]),
         "precision": scenario.run.precision,
         "macro_steps": int(solution.state.step),
         "seconds": seconds,
         "peak_memory_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / _KIB_PER_MIB,
         "ledger": {name: float(error) for name, error in solution.ledger.relative().items()},
-        "solver": {name: float(value) for name, value in solution.statistics.items()},
+        "solver": _solver(solution),
         "amplification": dict(registry_of(scenario).amplification),
         "endpoints": endpoints,
     }

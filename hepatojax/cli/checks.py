@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hepatojax.cli.options import add_device
-from hepatojax.status import ExitCode
+from hepatojax.status import ExitCode, HepatojaxError, OutputError
 
 if TYPE_CHECKING:
     from hepatojax.checks.records import Check
+
+
+class UnknownCheckError(HepatojaxError):
+    """An `--only` that matches no check."""
 
 
 def register(verbs: Any) -> None:
@@ -35,6 +40,7 @@ def verify_solver(options: argparse.Namespace) -> ExitCode:
     """Run the verification checks and print each observed order or error beside its bound."""
     from hepatojax.cli.device import prepare_jax
 
+    require_file(options.json)
     print(prepare_jax(options.device, options.require_gpu))
     from hepatojax.checks.verify import CHECKS
 
@@ -45,6 +51,7 @@ def validate_model(options: argparse.Namespace) -> ExitCode:
     """Run the published experiments and print each number of the model beside its band."""
     from hepatojax.cli.device import prepare_jax
 
+    require_file(options.json)
     print(prepare_jax(options.device, options.require_gpu))
     from hepatojax.checks.validate import CHECKS
 
@@ -55,7 +62,7 @@ def _run_suite(checks: Iterable[Check], options: argparse.Namespace) -> ExitCode
     from hepatojax.checks.records import run_checks, write_json
 
     records = []
-    for record in run_checks(check for check in checks if options.only in check.id):
+    for record in run_checks(chosen(checks, options.only)):
         records.append(record)
         verdict = "pass" if record.passed else "FAIL"
         print(
@@ -66,7 +73,37 @@ def _run_suite(checks: Iterable[Check], options: argparse.Namespace) -> ExitCode
         write_json(records, options.json)
     failed = sum(not record.passed for record in records)
     print(f"{len(records) - failed} of {len(records)} checks passed")
-    return ExitCode.MEMBERS_FAILED if failed or not records else ExitCode.DONE
+    return ExitCode.MEMBERS_FAILED if failed else ExitCode.DONE
+
+
+def chosen(checks: Iterable[Check], only: str) -> list[Check]:
+    """The checks whose id holds a text.
+
+    Raises:
+        UnknownCheckError: there is none; with the ids that exist.
+    """
+    checks = list(checks)
+    found = [check for check in checks if only in check.id]
+    if not found:
+        known = ", ".join(dict.fromkeys(check.id for check in checks))
+        raise UnknownCheckError(f"--only {only!r} matches no check; known are {known}")
+    return found
+
+
+def require_file(path: Path | None) -> None:
+    """Refuse a file that cannot be written, before the work whose result it is for.
+
+    Raises:
+        OutputError: which path is at fault.
+    """
+    if path is None:
+        return
+    if path.exists() and not path.is_file():
+        raise OutputError(f"--json {path}: is not a regular file")
+    if not path.parent.is_dir():
+        raise OutputError(f"--json {path}: there is no folder {path.parent}")
+    if not os.access(path if path.exists() else path.parent, os.W_OK):
+        raise OutputError(f"--json {path}: is not writable")
 
 
 def print_versions(options: argparse.Namespace) -> ExitCode:

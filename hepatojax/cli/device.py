@@ -3,18 +3,42 @@
 from __future__ import annotations
 
 import os
+import tempfile
+import warnings
 from pathlib import Path
+from typing import Any
 
 from hepatojax.status import DeviceError
 
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
+PLATFORM_VARIABLE = "JAX_PLATFORMS"
 
 
 def cache_folder() -> Path:
     """Where compiled programs are kept between runs."""
     given = os.environ.get(CACHE_VARIABLE)
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    return Path(given) if given else base / "hepatojax" / "compiled"
+    return Path(given) if given else _own_cache() / "compiled"
+
+
+def preset_folder() -> Path:
+    """Where start states are kept between runs."""
+    return _own_cache() / "presets"
+
+
+def _own_cache() -> Path:
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "hepatojax"
+
+
+def usable_cache() -> str | None:
+    """The folder of compiled programs, made if needed; None, with a warning, where it cannot be written."""
+    folder = cache_folder()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=folder):
+            return str(folder)
+    except OSError as error:
+        warnings.warn(f"{folder}: {error.strerror}; compiled programs are not kept between runs", stacklevel=2)
+        return None
 
 
 def prepare_jax(device: str | None, require_gpu: bool = False) -> str:
@@ -27,7 +51,7 @@ def prepare_jax(device: str | None, require_gpu: bool = False) -> str:
         One line that names the device.
 
     Raises:
-        DeviceError: a GPU was asked for and JAX has none.
+        DeviceError: a GPU was asked for and JAX has none, or JAX finds no device at all.
     """
     import jax
 
@@ -37,13 +61,25 @@ def prepare_jax(device: str | None, require_gpu: bool = False) -> str:
         jax.config.update("jax_platforms", "cpu")
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", "highest")
-    jax.config.update("jax_compilation_cache_dir", str(cache_folder()))
+    jax.config.update("jax_compilation_cache_dir", usable_cache())
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-    chosen = jax.devices()[0]
+    chosen = _devices()[0]
     if (device == "gpu" or require_gpu) and chosen.platform != "gpu":
         raise DeviceError(
             f"a GPU was asked for and JAX has only {chosen.platform}; install hepatojax[cuda12] or use --device cpu"
         )
-    cores = f", {os.cpu_count()} cores" if chosen.platform == "cpu" else f", {len(jax.devices())} found"
+    cores = f", {os.cpu_count()} cores" if chosen.platform == "cpu" else f", {jax.device_count()} found"
     return f"{chosen.platform}: {chosen.device_kind}{cores}"
+
+
+def _devices() -> list[Any]:
+    import jax
+
+    try:
+        return jax.devices()
+    except (RuntimeError, AssertionError) as error:  # JAX asserts where CUDA is asked for on a machine without a GPU
+        asked = os.environ.get(PLATFORM_VARIABLE)
+        advice = f"unset {PLATFORM_VARIABLE}={asked} or use --device cpu" if asked else "try --device cpu"
+        reason = " ".join(str(error).split())[:200] or "none of that platform"
+        raise DeviceError(f"JAX finds no device: {reason}; {advice}") from None

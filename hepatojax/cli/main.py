@@ -5,13 +5,14 @@ from __future__ import annotations
 import argparse
 import errno
 import sys
+import warnings
 from typing import NoReturn
 
 from hepatojax import __version__
 from hepatojax.cli import checks, results, run, scenario
+from hepatojax.io.provenance import DISCLAIMER
 from hepatojax.status import ExitCode, HepatojaxError
 
-DISCLAIMER = "Research software; not a medical device; not for diagnosis, dosing or any clinical decision."
 _DISK_ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EFBIG, errno.EROFS)
 
 
@@ -44,7 +45,9 @@ def main(arguments: list[str] | None = None) -> int:
     """
     options = parser().parse_args(arguments)
     try:
-        return int(options.action(options))
+        with warnings.catch_warnings():
+            warnings.showwarning = _show_warning
+            return int(options.action(options))
     except (HepatojaxError, OSError, RuntimeError, KeyboardInterrupt) as error:
         code = exit_code(error)
         if options.debug or code is None:
@@ -52,6 +55,10 @@ def main(arguments: list[str] | None = None) -> int:
         for line in _lines(error):
             print(f"error: {line}", file=sys.stderr)
         return int(code)
+
+
+def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
+    print(f"warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
 def exit_code(error: BaseException) -> ExitCode | None:

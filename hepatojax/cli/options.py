@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from hepatojax.status import HepatojaxError
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hepatojax.scenario import Scenario
 
 
@@ -54,3 +57,34 @@ def read_scenario(options: argparse.Namespace) -> Scenario:
     if options.precision is not None:
         settings["run.precision"] = options.precision
     return load_scenario(options.file, settings)
+
+
+def read_image(scenario: Scenario) -> np.ndarray | None:
+    """The label image (nz, ny, nx) of a scenario, None for the other geometries.
+
+    Raises:
+        InputFileError: what is wrong with the file.
+    """
+    if scenario.lobule.labels_file is None:
+        return None
+    from hepatojax.io.readers import read_label_image
+
+    return read_label_image(scenario.lobule.labels_file)
+
+
+def require_lobule(scenario: Scenario, image: np.ndarray | None) -> None:
+    """Refuse a label image that cannot be a lobule.
+
+    Raises:
+        InputFileError: which label is unknown or missing, or that the voxels are too coarse.
+    """
+    if image is None:
+        return
+    from hepatojax.assembly import build_lobule, registry_of
+    from hepatojax.io.readers import InputFileError
+
+    smooth = replace(scenario, lobule=replace(scenario.lobule, permeability_log_sd=0.0))
+    try:
+        build_lobule(smooth, registry_of(scenario), image)
+    except ValueError as error:
+        raise InputFileError(f"{scenario.lobule.labels_file}: {error}") from None

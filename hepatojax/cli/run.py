@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
-from hepatojax.cli.options import add_device, add_scenario, read_scenario
+from hepatojax.cli.options import add_device, add_scenario, read_image, read_scenario, require_lobule
 from hepatojax.status import ExitCode, OutputError
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
+SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 def register(verbs: Any) -> None:
@@ -32,23 +38,37 @@ def run_scenario(options: argparse.Namespace) -> ExitCode:
     from hepatojax.io.scenario.size import require_memory
 
     scenario = read_scenario(options)
-    require_memory(scenario, options.file.name)
+    image = read_image(scenario)
+    require_memory(scenario, options.file.name, None if image is None else image.shape)
     require_output(options.output)
     from hepatojax.cli.device import prepare_jax
 
     device = prepare_jax(options.device, options.require_gpu)
     if not options.quiet:
         print(f"device {device}; {scenario.run.precision}; results in {options.output}", flush=True)
+    require_lobule(scenario, image)
     from hepatojax.cli.arms import run_arms
 
-    command = " ".join(["hepatojax", *sys.argv[1:]])
     with stop_on_signal() as stopped:
-        code = run_arms(scenario, options.output, device=device, command=command, quiet=options.quiet, stopped=stopped)
+        code = run_arms(
+            scenario,
+            options.output,
+            image=image,
+            device=device,
+            command=command_line(),
+            quiet=options.quiet,
+            stopped=stopped,
+        )
     if code == ExitCode.DONE and not options.no_figures:
         from hepatojax.report.figures import draw_run
 
         draw_run(options.output, options.output / "figures")
     return code
+
+
+def command_line() -> str:
+    """How the program was called, as text that any file can hold: bytes that are not UTF-8 are spelt out."""
+    return " ".join(["hepatojax", *sys.argv[1:]]).encode(errors="backslashreplace").decode()
 
 
 def require_output(folder: Path) -> None:
@@ -62,7 +82,9 @@ def require_output(folder: Path) -> None:
     """
     if not str(folder).isprintable():
         raise OutputError(f"-o: {str(folder)!r} is not the name of a folder")
-    existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
+    existing = next(place for place in (folder, *folder.absolute().parents) if os.path.lexists(place))
+    if not existing.exists():
+        raise OutputError(f"-o {folder}: {existing} is a link to nothing")
     if not existing.is_dir():
         raise OutputError(f"-o {folder}: {existing} is a file, not a folder")
     if folder.is_absolute() and not folder.parent.exists():
@@ -76,16 +98,49 @@ def require_output(folder: Path) -> None:
 
 @contextmanager
 def stop_on_signal() -> Iterator[list[int]]:
-    """Catch the first SIGINT or SIGTERM in a list, so that a run can save and stop; the second one acts at once."""
+    """Catch the first SIGINT or SIGTERM in a list, so that a run can save and stop; the second one ends the process.
+
+    A thread does both, for the main one may be inside a compiled program, where Python handles no signal.
+    """
     caught: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        caught.append(number)
-        signal.signal(number, before[number])
-
-    before: dict[int, Any] = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    receiving, sending = os.pipe()
+    os.set_blocking(sending, False)
+    before: dict[int, Any] = {number: signal.signal(number, _leave_to_thread) for number in STOP_SIGNALS}
+    woken = signal.set_wakeup_fd(sending, warn_on_full_buffer=False)
+    watching = threading.Thread(target=_watch, args=(receiving, caught), daemon=True)
+    watching.start()
     try:
         yield caught
     finally:
+        signal.set_wakeup_fd(woken)
         for number, handler in before.items():
             signal.signal(number, handler)
+        os.close(sending)
+        watching.join()
+        os.close(receiving)
+
+
+def _leave_to_thread(number: int, frame: FrameType | None) -> None:
+    """A signal that has this handler reaches the wakeup pipe and does nothing else."""
+
+
+def _watch(receiving: int, caught: list[int]) -> None:
+    """Note the first signal that comes through the pipe, and leave at the second; ends with the pipe."""
+    while number := os.read(receiving, 1):
+        if number[0] not in STOP_SIGNALS:
+            continue
+        if caught:
+            leave_at_once()
+        caught.append(number[0])
+        os.write(STANDARD_ERROR, b"stopping after the next save; again to stop at once\n")
+
+
+def leave_at_once() -> NoReturn:
+    """End the process without the teardown of JAX, which a running program would not survive."""
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if sys.stdout.isatty():
+            os.write(STANDARD_OUTPUT, SHOW_CURSOR)  # which the progress bar hides
+    finally:
+        os._exit(ExitCode.STOPPED)

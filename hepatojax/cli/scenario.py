@@ -7,7 +7,7 @@ import json
 import sys
 from typing import Any
 
-from hepatojax.cli.options import add_scenario, read_scenario
+from hepatojax.cli.options import add_scenario, read_image, read_scenario, require_lobule
 from hepatojax.scenario import SPECIES
 from hepatojax.status import ExitCode
 
@@ -32,15 +32,15 @@ def check_scenario(options: argparse.Namespace) -> ExitCode:
     from hepatojax.io.scenario.size import CELLS_PER_PENETRATION_LENGTH, free_memory_gib, require_memory, scenario_size
 
     scenario = read_scenario(options)
-    require_memory(scenario, options.file.name)
+    image = read_image(scenario)
+    shape = None if image is None else image.shape
+    require_memory(scenario, options.file.name, shape)
+    require_lobule(scenario, image)
     arms = ", ".join(arm.name for arm in scenario.arms)
     print(f"scenario      {scenario.title} ({scenario.species}); arms: {arms}")
-    if scenario.lobule.geometry == "labels":
-        print("grid          that of the label image")
-        return ExitCode.DONE
-    size = scenario_size(scenario)
+    size = scenario_size(scenario, image_shape=shape)
     cells, spacing = " x ".join(map(str, size.cells)), " x ".join(f"{h:.3g}" for h in size.spacing_um)
-    per_length = size.penetration_length_um / max(size.spacing_um[:2])
+    per_length = size.penetration_length_um / size.widest_um
     print(f"grid          {cells} cells of {spacing} um (x, y, z)")
     print(f"time          {scenario.run.end_h / 24.0:g} days, {size.macro_steps} macro-steps in all arms")
     print(

@@ -6,21 +6,20 @@ import fcntl
 import json
 import math
 import os
-import re
 import socket
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from hepatojax.io.snapshots import durable_write
-from hepatojax.status import ExitCode, HepatojaxError
+from hepatojax.io.snapshots import durable_write, synchronise_folder
+from hepatojax.scenario import ARM_NAME_RULE, is_arm_name
+from hepatojax.status import ExitCode, HepatojaxError, OutputError
 
 LOCK_FILE = ".lock"
 SUMMARY_FILE = "summary.json"
 SCENARIO_FILE = "scenario.toml"
-ARM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 class RunFolderLocked(HepatojaxError, RuntimeError):
@@ -33,13 +32,30 @@ def arm_folder(out: str | Path, arm: str) -> Path:
     """The folder of one arm, made if needed.
 
     Raises:
-        ValueError: the name of the arm cannot be the name of a folder inside `out`.
+        OutputError: the name of the arm cannot be the name of a folder inside `out`, or a file is in the way.
     """
-    if not ARM_NAME.fullmatch(arm) or ".." in arm:
-        raise ValueError(f"arm {arm!r}: a name starts with a letter or digit, then letters, digits, '.', '_', '-'")
+    if not is_arm_name(arm):
+        raise OutputError(f"arm {arm!r} cannot name a folder: {ARM_NAME_RULE}")
     folder = Path(out) / arm
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError) as error:
+        raise OutputError(f"-o {out}: {error.filename} is in the way, a folder is wanted there") from None
     return folder
+
+
+@contextmanager
+def locked_arms(out: str | Path, arms: Sequence[str]) -> Iterator[dict[str, Path]]:
+    """The folders of all arms, made and owned for the length of the block, so that faults show before any work.
+
+    Raises:
+        OutputError: a folder cannot be made. RunFolderLocked: another process owns one.
+    """
+    with ExitStack() as locks:
+        folders = {arm: arm_folder(out, arm) for arm in arms}
+        for folder in folders.values():
+            locks.enter_context(locked(folder))
+        yield folders
 
 
 @contextmanager
@@ -70,6 +86,12 @@ def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
     text = json.dumps(_plain(summary), indent=2, allow_nan=False)
     durable_write(path, (text + "\n").encode())
     return path
+
+
+def remove_summary(folder: Path) -> None:
+    """Take back what an earlier run said, so that a killed one cannot be mistaken for it."""
+    (folder / SUMMARY_FILE).unlink(missing_ok=True)
+    synchronise_folder(folder)
 
 
 def read_summary(folder: Path) -> dict[str, Any]:

@@ -18,7 +18,7 @@ CASES = (
     "04_fibrotic_lobule",
 )
 TINY = (
-    "grid.cells=[8,9,2]",
+    "grid.cells=[9,10,2]",
     "run.end_h=24",
     "run.save_every_h=24",
     'run.fields=["oxygen", "hgf"]',  # the same everywhere, so that cases share a compiled program
@@ -79,7 +79,7 @@ def test_every_arm_leaves_a_summary_that_balances(finished):
     for summary in found.values():
         assert set(summary) >= SUMMARY
         assert summary["status"] == "ok"
-        assert summary["grid"] == [8, 9, 2]
+        assert summary["grid"] == [9, 10, 2]
         assert summary["macro_steps"] == 4
         assert set(summary["seconds"]) == {"compile", "run"}
         assert all({"unit", "day", "value"} == set(endpoint) for endpoint in summary["endpoints"].values())
@@ -90,7 +90,7 @@ def test_every_arm_leaves_a_run_that_opens(finished):
     _, output = finished
     for folder in output.glob("*/run.vtkhdf"):
         with hj.open_run(folder.parent) as run:
-            assert run.shape == (2, 9, 8)
+            assert run.shape == (2, 10, 9)
             assert run.merged
             assert np.isfinite(np.asarray(run.series["functional_mass"])).all()
         assert (folder.parent / "scenario.toml").is_file()

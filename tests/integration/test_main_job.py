@@ -18,7 +18,7 @@ CASE = Path(__file__).parents[2] / "experiments" / "01_acute_liver_failure" / "c
 ARMS = ("standard_care", "intravenous", "intraportal")
 DOSE_PER_INFUSION = 70.0  # [1e6 cells], 1e6 cells/kg in 70 kg
 CHANGES = {
-    "grid.cells": [8, 9, 2],
+    "grid.cells": [9, 10, 2],
     "disease.start": "healthy",
     "disease.flare_lead_h": 0.0,
     "run.end_h": 48.0,
@@ -75,7 +75,7 @@ def test_the_folder_is_laid_out_as_promised(output):
 def test_the_summary_holds_what_the_interface_names(output, arm):
     held = summary(output, arm)
     assert set(held) >= SUMMARY_OF_THE_ISSUE
-    assert (held["status"], held["grid"], held["precision"], held["macro_steps"]) == ("ok", [8, 9, 2], "float32", 8)
+    assert (held["status"], held["grid"], held["precision"], held["macro_steps"]) == ("ok", [9, 10, 2], "float32", 8)
     assert set(held["seconds"]) == {"compile", "run"}
     assert held["peak_memory_mib"] > 0
     assert all(set(endpoint) == {"unit", "day", "value"} for endpoint in held["endpoints"].values())

@@ -1,6 +1,5 @@
 """Sections [[arm]] and [[arm.infusion]]."""
 
-import re
 from typing import Annotated
 
 from pydantic import AfterValidator, Field
@@ -8,18 +7,26 @@ from pydantic_core import PydanticCustomError
 
 from hepatojax.io.scenario.errors import shown
 from hepatojax.io.scenario.section import Section, choice, quantity
-from hepatojax.scenario import ROUTES, ArmSpec, InfusionSpec
-
-NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
-RESERVED_NAMES = ("figures",)
+from hepatojax.scenario import (
+    ARM_NAME_PATTERN,
+    ARM_NAME_RULE,
+    RESERVED_ARM_NAMES,
+    ROUTES,
+    ArmSpec,
+    InfusionSpec,
+    is_arm_name,
+)
 
 
 def _safe_name(name: str) -> str:
-    """A name that may be a folder beside others, on any file system."""
-    if re.fullmatch(NAME_PATTERN, name) and ".." not in name and name.lower() not in RESERVED_NAMES:
+    if is_arm_name(name):
         return name
-    message = f"{shown(name)} cannot name a folder: 1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit, no '..'"
+    message = f"{shown(name)} cannot name a folder: {_rule(name)}"
     raise PydanticCustomError("name", "{message}", {"message": message})
+
+
+def _rule(name: str) -> str:
+    return "the name is taken by the program" if name.lower() in RESERVED_ARM_NAMES else ARM_NAME_RULE
 
 
 class InfusionSection(Section):
@@ -40,7 +47,7 @@ class ArmSection(Section):
     specification = ArmSpec
     name: Annotated[str, AfterValidator(_safe_name)] = Field(
         description="names the folder of the results: letters, digits, dot, dash, underscore",
-        json_schema_extra={"pattern": f"^{NAME_PATTERN}$"},
+        json_schema_extra={"pattern": f"^{ARM_NAME_PATTERN}$"},
     )
     infusion: Annotated[tuple[InfusionSection, ...], Field(strict=False)] = Field(
         default=(), description="any number of [[arm.infusion]]"

@@ -9,10 +9,11 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from hepatojax.io.scenario.errors import Problem, ScenarioError, dotted
+from hepatojax.io.scenario.errors import Problem, ScenarioError, dotted, shown
 
 LARGEST_FILE_BYTES = 1_000_000
 LARGEST_INTEGER = 2**63 - 1
+DEEPEST_NESTING = 16
 
 _BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF8, "UTF-8 with a byte order mark"),
@@ -38,7 +39,7 @@ def read_table(path: Path) -> dict[str, Any]:
     """
     text = _read_text(path)
     table = _parse(text, path.name)
-    problems = not_finite(table)
+    problems = too_deep(table) or not_finite(table)
     if problems:
         raise ScenarioError(path.name, problems)
     return table
@@ -92,6 +93,17 @@ def _number(spelling: str) -> float:
         value = _Overflow(value)
         value.spelling = spelling
     return value
+
+
+def too_deep(table: Mapping[str, Any]) -> list[Problem]:
+    """A problem for each key whose value is nested deeper than any scenario is."""
+    message = f"is nested deeper than {DEEPEST_NESTING} levels"
+    return [Problem(shown(key)[1:-1], message) for key, item in table.items() if _deeper(item, DEEPEST_NESTING)]
+
+
+def _deeper(value: Any, levels: int) -> bool:
+    items = value.values() if isinstance(value, Mapping) else value if isinstance(value, list | tuple) else ()
+    return bool(items) and (levels == 0 or any(_deeper(item, levels - 1) for item in items))
 
 
 def not_finite(table: Mapping[str, Any]) -> list[Problem]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Annotated, Any, ClassVar
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
 from hepatojax.io.scenario.arm import ArmSection, InfusionSection
 from hepatojax.io.scenario.disease import DiseaseSection
+from hepatojax.io.scenario.errors import shown
 from hepatojax.io.scenario.grid import GridSection
 from hepatojax.io.scenario.lobule import LobuleSection
 from hepatojax.io.scenario.patient import PatientSection
@@ -16,17 +18,33 @@ from hepatojax.io.scenario.run import RunSection
 from hepatojax.io.scenario.section import Section, choice
 from hepatojax.scenario import SPECIES, Scenario
 
+LONGEST_TITLE = 200
 _OVERRIDES = {
     "description": "registry name -> number in the registry's unit, or a number with its unit; subjects may be nested",
     "additionalProperties": {"type": ["number", "object"]},
 }
 
 
+def _one_line(title: str) -> str:
+    """A title that figures and files can show."""
+    if not title.isprintable():
+        message = f"{shown(title)} holds a character that cannot be printed; write one line of text"
+    elif len(title) > LONGEST_TITLE:
+        message = f"{shown(title)} has {len(title)} characters; at most {LONGEST_TITLE} are allowed"
+    else:
+        return title
+    raise PydanticCustomError("title", "{message}", {"message": message})
+
+
 class ScenarioFile(Section):
     """A study: one patient, one disease, one product, several arms."""
 
     specification: ClassVar[type] = Scenario
-    title: str = Field(default=Scenario.title, max_length=200, description="one line for figures and files")
+    title: Annotated[str, AfterValidator(_one_line)] = Field(
+        default=Scenario.title,
+        description="one line for figures and files",
+        json_schema_extra={"maxLength": LONGEST_TITLE},
+    )
     species: Annotated[str, *choice(SPECIES)] = Field(
         default=Scenario.species, description="whose rows of the registry hold"
     )

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hepatojax.io.scenario.decode import not_finite, read_table
+from hepatojax.io.scenario.decode import not_finite, read_table, too_deep
 from hepatojax.io.scenario.errors import ScenarioError
-from hepatojax.io.scenario.overrides import check_parameters, with_settings
+from hepatojax.io.scenario.overrides import check_parameters, repeated_parameters, with_settings
 from hepatojax.io.scenario.rules import check_together
 from hepatojax.io.scenario.validate import validate
 from hepatojax.parameters.registry import load_parameters
@@ -47,7 +47,11 @@ def scenario_from_table(
     Raises:
         ScenarioError: one line for each problem.
     """
+    problems = [*too_deep(table), *too_deep(overrides or {})]
+    if problems:
+        raise ScenarioError(source, problems)
     changed, problems = with_settings(table, overrides or {})
+    problems += repeated_parameters(table.get("parameters"))
     problems += not_finite(changed)
     _resolve_labels_file(changed, folder)
     species = changed.get("species", Scenario.species)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import tomllib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from hepatojax.io.scenario.decode import DEEPEST_NESTING
 from hepatojax.io.scenario.errors import Problem, shown
 from hepatojax.io.scenario.section import nearest
 from hepatojax.units import UNITS
@@ -17,6 +19,7 @@ ACCEPTED_UNITS = UNITS | {
     "kPa": ("Pa", 1e3),
     "1/min": ("1/h", 60.0),
 }
+_REPEATED = ("arm", "infusion")
 _EXCLUSIVE = {"grid.cells": "spacing_um", "grid.spacing_um": "cells"}
 
 
@@ -24,13 +27,17 @@ def parse_setting(text: str) -> tuple[str, Any]:
     """`section.key=value` as (key, value); the value is TOML, and a bare word is a text.
 
     Raises:
-        ValueError: there is no `=` or no key.
+        ValueError: there is no `=` or no key, more than one line, or brackets without end.
     """
+    if len(text.splitlines()) > 1:
+        raise ValueError(f"--set {shown(text)[1:-1]}: has more than one line; give each key its own --set")
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
         raise ValueError(f"--set {text}: write section.key=value")
     try:
         return key.strip(), tomllib.loads(f"value = {value}")["value"]
+    except RecursionError:
+        raise ValueError(f"--set {key.strip()}: brackets are nested too deeply") from None
     except ValueError:
         return key.strip(), value.strip()
 
@@ -50,13 +57,22 @@ def with_settings(table: Mapping[str, Any], settings: Mapping[str, Any]) -> tupl
         if path[0] == "parameters" and isinstance(changed.get("parameters", {}), dict):
             path = ["parameters", ".".join(path[1:])]
             changed["parameters"] = dict(flattened(changed.get("parameters", {})))
-        node = _descend(changed, path[:-1])
+        node = None if len(path) > DEEPEST_NESTING else _descend(changed, path[:-1])
         if isinstance(node, dict) and path[-1]:
             node[path[-1]] = _copied(value)
             node.pop(_EXCLUSIVE.get(key, ""), None)
         else:
-            problems.append(Problem(key, "there is no such place in the scenario"))
+            problems.append(Problem(shown(key)[1:-1], _nowhere(path, changed)))
     return changed, problems
+
+
+def _nowhere(path: list[str], table: Mapping[str, Any]) -> str:
+    """Why a setting cannot be made, as a message without the key."""
+    if path[0] == "arm" and not isinstance(table.get("arm"), list):
+        return "the file has no [[arm]]; write one there, a setting can only change what exists"
+    if path[0] == "arm" and "infusion" in path:
+        return "there is no such [[arm.infusion]]; write one in the file, a setting can only change what exists"
+    return "there is no such place in the scenario"
 
 
 def _copied(value: Any) -> Any:
@@ -68,6 +84,8 @@ def _copied(value: Any) -> Any:
 def _descend(node: Any, path: list[str]) -> Any:
     """The table at a path, made where it is missing; None where the path leads nowhere."""
     for part in path:
+        if isinstance(node, dict) and part in _REPEATED and part not in node:
+            return None
         if isinstance(node, dict):
             node = node.setdefault(part, {})
         elif isinstance(node, list):
@@ -86,6 +104,16 @@ def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
             yield from flattened(item, f"{prefix}{name}.")
         else:
             yield f"{prefix}{name}", item
+
+
+def repeated_parameters(table: Any) -> list[Problem]:
+    """A problem for each parameter that [parameters] gives both with quoted and with nested dots."""
+    names = Counter(name for name, _ in flattened(table)) if isinstance(table, Mapping) else {}
+    return [
+        Problem(f"parameters.{shown(name)[1:-1]}", "is given twice, with quoted and with nested dots; keep one")
+        for name, count in names.items()
+        if count > 1
+    ]
 
 
 def check_parameters(table: Any, species: str) -> tuple[dict[str, float], list[Problem]]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hepatojax.io.scenario.errors import Problem
-from hepatojax.io.scenario.size import CELLS_PER_PENETRATION_LENGTH, Size, scenario_size
+from hepatojax.io.scenario.size import CELLS_PER_PENETRATION_LENGTH, Size, penetration_length_um, scenario_size
 from hepatojax.parameters.registry import Parameters
 from hepatojax.scenario import Scenario
 
@@ -20,7 +20,7 @@ def check_together(scenario: Scenario, parameters: Parameters) -> list[Problem]:
     times = [*_infusions(scenario), *_times(scenario), *_disease(scenario)]
     problems = [*_names(scenario), *times, *_drive(scenario), *geometry]
     if not geometry:
-        problems += _resolution(scenario, scenario_size(scenario, parameters))
+        problems += _resolution(scenario, parameters)
     return problems
 
 
@@ -108,17 +108,27 @@ def _grid(scenario: Scenario) -> Iterator[Problem]:
         yield Problem("grid.cells", f'geometry = "column" runs along x: write [{grid.cells[0]}, 1, 1]')
 
 
-def _resolution(scenario: Scenario, size: Size) -> Iterator[Problem]:
+def _resolution(scenario: Scenario, parameters: Parameters) -> Iterator[Problem]:
     """Cells must resolve the length over which oxygen falls; vessels must leave room for tissue."""
-    if scenario.lobule.geometry in ("well_mixed", "labels"):
-        return
+    geometry = scenario.lobule.geometry
+    if geometry == "labels":
+        yield from _spacing(scenario, scenario.grid.spacing_um or 0.0, penetration_length_um(parameters))
+    elif geometry != "well_mixed":
+        size = scenario_size(scenario, parameters)
+        yield from _room(size)
+        yield from _spacing(scenario, size.widest_um, size.penetration_length_um)
+
+
+def _room(size: Size) -> Iterator[Problem]:
     if size.central_vein_radius_um + size.portal_tract_radius_um > 0.5 * size.radius_um:
         yield Problem(
             "lobule.radius_um",
             f"{size.radius_um:g} um leaves no tissue between a central vein of {size.central_vein_radius_um:g} um"
             f" and portal tracts of {size.portal_tract_radius_um:g} um",
         )
-    length, spacing = size.penetration_length_um, max(size.spacing_um[:2])
+
+
+def _spacing(scenario: Scenario, spacing: float, length: float) -> Iterator[Problem]:
     if spacing * CELLS_PER_PENETRATION_LENGTH > length:
         widest = math.floor(length / CELLS_PER_PENETRATION_LENGTH)
         key = "grid.cells" if scenario.grid.cells else "grid.spacing_um"

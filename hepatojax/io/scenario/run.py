@@ -2,12 +2,22 @@
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
+from pydantic_core import PydanticCustomError
 
+from hepatojax.io.scenario.errors import shown
 from hepatojax.io.scenario.section import Section, choice, quantity
 from hepatojax.scenario import DRIVES, PRECISIONS, SAVED_FIELDS, TRANSPORTS, RunSpec
 
 Hours = Annotated[float, *quantity(0.0, 87600.0, "h", above_low=True)]
+
+
+def _distinct(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of which none stands twice."""
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    if twice:
+        raise PydanticCustomError("names", "{message}", {"message": f"{shown(twice[0])} is named twice"})
+    return names
 
 
 class RunSection(Section):
@@ -21,9 +31,9 @@ class RunSection(Section):
     save_every_h: Hours = Field(
         default=RunSpec.save_every_h, description="interval of saved fields, a whole number of macro-steps"
     )
-    fields: Annotated[tuple[Annotated[str, *choice(SAVED_FIELDS)], ...], Field(strict=False)] = Field(
-        default=RunSpec.fields, description="fields to save"
-    )
+    fields: Annotated[
+        tuple[Annotated[str, *choice(SAVED_FIELDS)], ...], AfterValidator(_distinct), Field(strict=False)
+    ] = Field(default=RunSpec.fields, description="fields to save")
     drive: Annotated[str, *choice(DRIVES)] = Field(
         default=RunSpec.drive, description="flow from the body circuit, or a fixed pressure drop"
     )

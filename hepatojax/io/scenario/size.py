@@ -10,11 +10,13 @@ from pathlib import Path
 
 from hepatojax.io.scenario.errors import Problem, ScenarioError
 from hepatojax.parameters.registry import Parameters, load_parameters
-from hepatojax.scenario import Scenario, domain_extent_um, grid_cells
+from hepatojax.scenario import DEFAULT_SPACING_UM, Scenario, domain_extent_um, grid_cells
 
 CELLS_PER_PENETRATION_LENGTH = 0.75  # fewer than this and the zonation of oxygen is lost
-RUNTIME_BYTES = 450e6  # JAX, its compiled programs and the libraries
-BYTES_PER_CELL = {"float32": 1000.0, "float64": 1600.0}  # states, solver vectors and the multigrid hierarchy
+# measured on a first start: the compiler's own peak, whatever the grid; later the libraries and programs with the cells
+COMPILER_PEAK_BYTES = 2.0e9
+RUNTIME_BYTES = 0.9e9
+BYTES_PER_CELL = {"float32": 1600.0, "float64": 2600.0}  # states, solver vectors and the multigrid hierarchy
 # on two cores, measured with experiment 01 and benchmarks/macro_step.py; a second start saves most of the preparation
 SECONDS_PER_CELL_STEP = {"float32": 3.6e-6, "float64": 7.2e-6}
 PREPARATION_SECONDS = {"healthy": 60.0, "chronic": 100.0}  # compilation, rest, state at day 0
@@ -26,10 +28,11 @@ _MINUTE_S = 60.0
 class Size:
     """Dimensions and dimensionless numbers of a scenario, estimated before anything is built.
 
-    cells, spacing_um: (nx, ny, nz) and (hx, hy, hz) [um].
+    cells, spacing_um: (nx, ny, nz) and (hx, hy, hz) [um]. widest_um: spacing that must resolve the physics [um], the
+        larger one of x and y; of a column that along x alone.
     radius_um, central_vein_radius_um, portal_tract_radius_um: of the lobule [um].
     speed_um_s: superficial blood speed halfway from rim to centre [um/s].
-    peclet: speed x cell / oxygen diffusivity [-]. damkohler: oxygen demand over supply [-].
+    peclet: speed x widest cell / oxygen diffusivity [-]. damkohler: oxygen demand over supply [-].
     penetration_length_um: how far oxygen at the inlet's pressure diffuses into tissue that consumes fully,
         sqrt(2 D c / M) [um].
     macro_steps: of all arms. memory_gib, minutes: expected need.
@@ -37,6 +40,7 @@ class Size:
 
     cells: tuple[int, int, int]
     spacing_um: tuple[float, float, float]
+    widest_um: float
     radius_um: float
     central_vein_radius_um: float
     portal_tract_radius_um: float
@@ -49,14 +53,17 @@ class Size:
     minutes: float
 
 
-def scenario_size(scenario: Scenario, parameters: Parameters | None = None) -> Size:
-    """Estimate the size of a scenario on an analytic geometry.
+def scenario_size(
+    scenario: Scenario, parameters: Parameters | None = None, image_shape: tuple[int, ...] | None = None
+) -> Size:
+    """Estimate the size of a scenario.
 
     Args:
         scenario: checked. parameters: resolved for it; read if not given.
+        image_shape: (nz, ny, nx) of the label image, if the geometry is one.
 
     Raises:
-        ValueError: the geometry is a label image, whose size is known once it is read.
+        ValueError: the geometry is a label image whose shape is not given.
 
     Reference: Thiele 1939 for the penetration length.
     """
@@ -65,28 +72,52 @@ def scenario_size(scenario: Scenario, parameters: Parameters | None = None) -> S
     radius = lobule.radius_um or geometry.lobule_radius_um
     vein = lobule.central_vein_radius_um or geometry.central_vein_radius_um
     height = lobule.height_um or geometry.lobule_height_um
-    extent = domain_extent_um(lobule, radius_um=radius, height_um=height, central_vein_radius_um=vein)
-    cells = grid_cells(scenario.grid, lobule.geometry, extent)
-    spacing = (extent[0] / cells[0], extent[1] / cells[1], extent[2] / cells[2])
+    cells, spacing = _voxels(scenario, image_shape) if image_shape else _cells(scenario, radius, height, vein)
+    widest = spacing[0] if lobule.geometry == "column" else max(spacing[:2])
     steps = len(scenario.arms) * round(scenario.run.end_h / 24.0 * scenario.run.steps_per_day)
     perfusion_1_s = parameters.perfusion.flow_at_rest_ml_min_g / _MINUTE_S
     speed = perfusion_1_s * 1.5 * math.sqrt(3.0) * radius / math.pi
-    dissolved_mM, content_mM, demand_mM_s = _oxygen(parameters)
-    diffusivity = parameters.oxygen.diffusivity_um2_s
+    _, content_mM, demand_mM_s = _oxygen(parameters)
     return Size(
         cells=cells,
         spacing_um=spacing,
+        widest_um=widest,
         radius_um=radius,
         central_vein_radius_um=vein,
         portal_tract_radius_um=lobule.portal_tract_radius_um or geometry.portal_tract_radius_um,
         speed_um_s=speed,
-        peclet=speed * max(spacing[:2]) / diffusivity,
+        peclet=speed * widest / parameters.oxygen.diffusivity_um2_s,
         damkohler=demand_mM_s / (perfusion_1_s * content_mM),
-        penetration_length_um=math.sqrt(2.0 * diffusivity * dissolved_mM / demand_mM_s),
+        penetration_length_um=penetration_length_um(parameters),
         macro_steps=steps,
         memory_gib=memory_gib(cells, scenario.run.precision),
         minutes=_seconds(scenario, math.prod(cells) * steps) / _MINUTE_S,
     )
+
+
+def _cells(
+    scenario: Scenario, radius_um: float, height_um: float, vein_um: float
+) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Cells and spacing (x, y, z) [um] of an analytic geometry."""
+    sizes = {"radius_um": radius_um, "height_um": height_um, "central_vein_radius_um": vein_um}
+    extent = domain_extent_um(scenario.lobule, **sizes)
+    cells = grid_cells(scenario.grid, scenario.lobule.geometry, extent)
+    return cells, (extent[0] / cells[0], extent[1] / cells[1], extent[2] / cells[2])
+
+
+def _voxels(
+    scenario: Scenario, image_shape: tuple[int, ...]
+) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+    """Cells and spacing (x, y, z) [um] of a label image."""
+    nz, ny, nx = image_shape
+    edge = scenario.grid.spacing_um or DEFAULT_SPACING_UM
+    return (nx, ny, nz), (edge, edge, edge)
+
+
+def penetration_length_um(parameters: Parameters) -> float:
+    """How far oxygen at the inlet's pressure diffuses into tissue that consumes fully [um]."""
+    dissolved_mM, _, demand_mM_s = _oxygen(parameters)
+    return math.sqrt(2.0 * parameters.oxygen.diffusivity_um2_s * dissolved_mM / demand_mM_s)
 
 
 def _seconds(scenario: Scenario, cell_steps: int) -> float:
@@ -104,29 +135,40 @@ def _oxygen(parameters: Parameters) -> tuple[float, float, float]:
 
 
 def memory_gib(cells: tuple[int, int, int], precision: str) -> float:
-    """Expected peak memory of a run [GiB]."""
-    return (RUNTIME_BYTES + BYTES_PER_CELL[precision] * math.prod(cells)) / GIB
+    """Expected peak memory of a run [GiB]: that of the compiler, or that of the cells where they need more."""
+    return max(COMPILER_PEAK_BYTES, RUNTIME_BYTES + BYTES_PER_CELL[precision] * math.prod(cells)) / GIB
 
 
-def require_memory(scenario: Scenario, source: str) -> None:
+def require_memory(scenario: Scenario, source: str, image_shape: tuple[int, ...] | None = None) -> None:
     """Refuse a scenario that this machine's memory cannot hold, before anything is allocated.
+
+    Args:
+        scenario: checked. source: what messages begin with. image_shape: (nz, ny, nx) of its label image, if any.
 
     Raises:
         ScenarioError: with the memory needed and the memory that is free.
     """
-    if scenario.lobule.geometry == "labels":
-        return
-    size = scenario_size(scenario)
+    size = scenario_size(scenario, image_shape=image_shape)
     free = free_memory_gib()
     if size.memory_gib > free:
         nx, ny, nz = size.cells
-        largest = max(0.0, (free * GIB - RUNTIME_BYTES) / BYTES_PER_CELL[scenario.run.precision])
-        key = "grid.cells" if scenario.grid.cells else "grid.spacing_um"
-        message = (
-            f"{nx} x {ny} x {nz} cells need about {size.memory_gib:.3g} GB and {free:.3g} GB are free;"
-            f" at most {largest:.2g} cells fit in {scenario.run.precision}"
-        )
-        raise ScenarioError(source, [Problem(key, message)])
+        message = f"{nx} x {ny} x {nz} cells need about {size.memory_gib:.3g} GB and {free:.3g} GB are free"
+        raise ScenarioError(source, [Problem(_size_key(scenario), f"{message}; {_fitting(free, scenario)}")])
+
+
+def _size_key(scenario: Scenario) -> str:
+    """The key that sets the number of cells."""
+    if scenario.lobule.geometry == "labels":
+        return "lobule.labels_file"
+    return "grid.cells" if scenario.grid.cells else "grid.spacing_um"
+
+
+def _fitting(free_gib: float, scenario: Scenario) -> str:
+    """How many cells the free memory holds, as the end of a message."""
+    if free_gib * GIB < COMPILER_PEAK_BYTES:
+        return f"compilation alone needs {COMPILER_PEAK_BYTES / GIB:.3g} GB on any grid"
+    largest = (free_gib * GIB - RUNTIME_BYTES) / BYTES_PER_CELL[scenario.run.precision]
+    return f"at most {largest:.2g} cells fit in {scenario.run.precision}"
 
 
 def free_memory_gib() -> float:

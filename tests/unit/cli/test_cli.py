@@ -2,15 +2,27 @@
 
 import errno
 import json
+import os
 import signal
+import subprocess
+import sys
+import time
+import warnings
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from hepatojax.checks.records import Check
 from hepatojax.cli import progress as progress_module
+from hepatojax.cli.checks import UnknownCheckError, chosen
+from hepatojax.cli.device import cache_folder, preset_folder
 from hepatojax.cli.main import exit_code, main
 from hepatojax.cli.progress import progress
-from hepatojax.cli.run import stop_on_signal
+from hepatojax.cli.run import command_line, stop_on_signal
+from hepatojax.io.presets import PresetFolder
+from hepatojax.io.scenario import ScenarioError, load_scenario
+from hepatojax.io.scenario.size import require_memory
 from hepatojax.status import DeviceError, ExitCode
 
 
@@ -21,6 +33,46 @@ def test_check_prints_what_a_run_needs(tmp_path: Path, capsys: pytest.CaptureFix
     printed = capsys.readouterr().out
     for words in ("26 x 30 x 8 cells", "8 macro-steps", "GB in float64", "Peclet", "Damkohler", "minutes"):
         assert words in printed
+
+
+@pytest.fixture
+def labelled(tmp_path: Path) -> Path:
+    """A scenario on a label image of 6 x 5 x 2 voxels."""
+    image = np.ones((2, 5, 6), np.uint8)
+    image[:, 0, 0], image[:, 4, 5] = 2, 3
+    np.save(tmp_path / "image.npy", image)
+    path = tmp_path / "case.toml"
+    path.write_text('[lobule]\ngeometry = "labels"\nlabels_file = "image.npy"\n[grid]\nspacing_um = 15\n')
+    return path
+
+
+def test_check_reads_the_label_image(labelled: Path, capsys: pytest.CaptureFixture):
+    assert main(["check", str(labelled)]) == ExitCode.DONE
+    assert "6 x 5 x 2 cells of 15 x 15 x 15 um" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("verb", ["check", "run"])
+def test_label_image_that_is_none_is_refused(verb: str, labelled: Path, capsys: pytest.CaptureFixture):
+    image = labelled.with_name("image.npy")
+    output = ["-o", str(labelled.with_name("out"))] if verb == "run" else []
+    for write, words in (
+        (lambda: image.write_bytes(b"junk"), "neither a NumPy nor an HDF5 file"),
+        (lambda: np.save(image, np.ones((2, 5, 6), np.uint8)), "it needs a portal tract (2)"),
+        (lambda: np.save(image, np.full((2, 5, 6), 9, np.uint8)), "unknown label 9"),
+    ):
+        write()
+        assert main([verb, str(labelled), *output]) == ExitCode.REJECTED_INPUT
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"error: {image}: ") and words in printed and printed.count("\n") == 1
+    assert not labelled.with_name("out").exists()
+
+
+def test_image_that_the_memory_cannot_hold_is_refused(labelled: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("hepatojax.io.scenario.size.free_memory_gib", lambda: 1.0)
+    with pytest.raises(
+        ScenarioError, match=r"lobule\.labels_file: 6 x 5 x 2 cells need .* compilation alone needs 1.86"
+    ):
+        require_memory(load_scenario(labelled), "case.toml", (2, 5, 6))
 
 
 def test_setting_without_value_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture):
@@ -51,13 +103,35 @@ def test_errors_map_to_exit_codes():
     assert exit_code(RuntimeError("a defect")) is None
 
 
-def test_first_signal_is_remembered_and_the_second_acts():
+def test_first_signal_is_remembered_and_announced(capfd: pytest.CaptureFixture):
     with stop_on_signal() as stopped:
         signal.raise_signal(signal.SIGINT)
+        deadline = time.monotonic() + 10.0
+        while not stopped and time.monotonic() < deadline:
+            time.sleep(0.01)
         assert stopped == [signal.SIGINT]
-        with pytest.raises(KeyboardInterrupt):
-            signal.raise_signal(signal.SIGINT)
+    assert capfd.readouterr().err == "stopping after the next save; again to stop at once\n"
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_second_signal_ends_a_process_that_is_not_in_python():
+    program = (
+        "import hashlib\n"
+        "from hepatojax.cli.run import stop_on_signal\n"
+        "with stop_on_signal():\n"
+        "    print('in C', flush=True)\n"
+        "    hashlib.pbkdf2_hmac('sha256', b'', b'', 2_000_000_000)\n"
+    )
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", program], **pipes) as process:
+        assert process.stdout.readline() == "in C\n"
+        process.send_signal(signal.SIGINT)
+        assert process.stderr.readline().startswith("stopping after the next save")
+        process.send_signal(signal.SIGTERM)
+        try:
+            assert process.wait(timeout=20.0) == ExitCode.STOPPED
+        finally:
+            process.kill()
 
 
 def test_progress_prints_a_line_at_the_end_and_none_when_quiet(capsys: pytest.CaptureFixture):
@@ -77,3 +151,67 @@ def test_progress_states_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys: 
     with progress("arm", 10.0) as report:
         report(4.0, "")
     assert capsys.readouterr().out == "arm: 40 %, 40 s, 60 s left\n"
+
+
+def doctor(**environment: str) -> subprocess.CompletedProcess:
+    """The verb doctor in a process and an environment of its own."""
+    program = "import sys\nfrom hepatojax.cli.main import main\nsys.exit(main(['doctor']))"
+    return subprocess.run(
+        [sys.executable, "-c", program], env={**os.environ, **environment}, capture_output=True, text=True
+    )
+
+
+without_gpu = pytest.mark.skipif(Path("/dev/nvidia0").exists(), reason="this machine has a GPU")
+
+
+@pytest.mark.parametrize("platform", ["nosuch", pytest.param("cuda", marks=without_gpu)])
+def test_platform_without_a_device_is_one_line(platform: str):
+    done = doctor(JAX_PLATFORMS=platform)
+    assert done.returncode == ExitCode.NO_MEMORY_OR_DEVICE
+    assert done.stderr.startswith("error: JAX finds no device: ") and done.stderr.count("\n") == 1
+    assert f"unset JAX_PLATFORMS={platform}" in done.stderr
+
+
+def test_cache_that_cannot_be_written_is_a_warning():
+    done = doctor(JAX_PLATFORMS="cpu", JAX_COMPILATION_CACHE_DIR="/proc/none")
+    assert done.returncode == ExitCode.DONE
+    assert done.stderr.startswith("warning: /proc/none: ") and done.stderr.count("\n") == 1
+
+
+def test_start_states_lie_in_the_cache_of_the_user(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "/somewhere/jax")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert (cache_folder(), preset_folder()) == (Path("/somewhere/jax"), tmp_path / "hepatojax" / "presets")
+
+
+def test_start_state_that_cannot_be_kept_is_warned_of_once():
+    presets = PresetFolder(Path("/proc/none"))
+    state = {"x": np.ones(2)}
+    with pytest.warns(UserWarning, match=r"^/proc/none: .*; start states are not kept"):
+        presets.save("one", state)
+    with warnings.catch_warnings(action="error"):
+        presets.save("two", state)
+    assert presets.load("one") == state and presets.load("three") is None
+
+
+def test_command_line_is_text_whatever_its_bytes(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(sys, "argv", ["hepatojax", "run", os.fsdecode(b"Z\xfcrich.toml"), "ä"])
+    assert command_line() == r"hepatojax run Z\udcfcrich.toml ä"
+
+
+def test_checks_are_chosen_by_id():
+    checks = [Check(id, "", list) for id in ("V01", "V02", "R01")]
+    assert [check.id for check in chosen(checks, "V0")] == ["V01", "V02"]
+    with pytest.raises(UnknownCheckError, match=r"^--only 'X' matches no check; known are V01, V02, R01$"):
+        chosen(checks, "X")
+
+
+@pytest.mark.parametrize("verb", ["verify", "validate"])
+def test_records_that_cannot_be_written_are_refused_first(
+    verb: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr("hepatojax.cli.device.prepare_jax", lambda *_: pytest.fail("the work has begun"))
+    for path, words in ((tmp_path, "is not a regular file"), (tmp_path / "none" / "x.json", "there is no folder")):
+        assert main([verb, "--json", str(path)]) == ExitCode.REJECTED_INPUT
+        printed = capsys.readouterr().err
+        assert printed.startswith(f"error: --json {path}: {words}") and printed.count("\n") == 1

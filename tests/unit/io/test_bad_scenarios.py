@@ -81,9 +81,9 @@ CASES: dict[str, tuple[str | bytes, str, str]] = {
     "B14 coarse spacing": (
         "[grid]\nspacing_um = 200\n",
         "grid.spacing_um",
-        "cells per oxygen penetration length (83 um)",
+        "cells per oxygen penetration length (80 um)",
     ),
-    "B14 few cells": ("[grid]\ncells = [4, 4, 4]\n", "grid.cells", "spacing at most 111 um"),
+    "B14 few cells": ("[grid]\ncells = [4, 4, 4]\n", "grid.cells", "spacing at most 106 um"),
     "B15 enormous grid": ("[grid]\ncells = [4096, 4096, 4096]\n", "grid.cells", "GB are free"),
     "B16 zero cells": ("[grid]\ncells = [48, 0, 32]\n", "grid.cells", "3 positive integers [nx, ny, nz]"),
     "B16 half a cell": ("[grid]\ncells = [48.5, 48, 32]\n", "grid.cells", "3 positive integers [nx, ny, nz]"),
@@ -133,9 +133,11 @@ def test_b20_output_that_cannot_be_written_is_refused(tmp_path: Path, capsys: py
     path = tmp_path / "case.toml"
     path.write_text("[grid]\nspacing_um = 40\n")
     (tmp_path / "taken").write_text("")
+    (tmp_path / "dangling").symlink_to("nowhere")
     for output, words in (
         ("taken", "taken is a file, not a folder"),
         ("taken/inside", "taken is a file, not a folder"),
+        ("dangling", "dangling is a link to nothing"),
         ("missing/mount/out", "does not exist (not mounted?)"),
     ):
         assert words in refused(capsys, ["run", str(path), "-o", str(tmp_path / output)])
@@ -146,12 +148,15 @@ def test_b20_output_that_cannot_be_written_is_refused(tmp_path: Path, capsys: py
 def test_file_that_is_no_scenario_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture):
     deep = tmp_path / "deep.toml"
     deep.write_text("[run]\nend_h = " + 20_000 * "[" + "\n")
+    tables = tmp_path / "tables.toml"
+    tables.write_text("[" + "a." * 5_000 + "a]\n")
     digits = tmp_path / "digits.toml"
     digits.write_text("[run]\nend_h = " + 5_000 * "9" + "\n")
     large = tmp_path / "large.toml"
     large.write_text("#" * 2_000_000)
     for path, words in (
         (deep, "brackets are nested too deeply"),
+        (tables, "a: is nested deeper than 16 levels"),
         (digits, "run.end_h: the integer in line 2 has too many digits"),
         (large, "is larger than 1000 kB"),
         (tmp_path, "is not a regular file"),

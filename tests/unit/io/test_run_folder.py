@@ -7,7 +7,17 @@ import sys
 import numpy as np
 import pytest
 
-from hepatojax.io.run_folder import RunFolderLocked, arm_folder, locked, read_summary, write_scenario, write_summary
+from hepatojax.io.run_folder import (
+    RunFolderLocked,
+    arm_folder,
+    locked,
+    locked_arms,
+    read_summary,
+    remove_summary,
+    write_scenario,
+    write_summary,
+)
+from hepatojax.status import ExitCode, OutputError
 
 LOCK_AND_WAIT = """
 import sys, time
@@ -34,9 +44,9 @@ def test_a_second_writer_is_refused_and_a_killed_one_frees_the_folder(tmp_path):
         pass
 
 
-@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "", ".hidden", "a..b", "x" * 65, "a\0b"])
+@pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "", ".hidden", "a..b", "x" * 65, "a\0b", "figures"])
 def test_names_that_leave_the_folder_are_refused(tmp_path, name):
-    with pytest.raises(ValueError, match="a name starts with"):
+    with pytest.raises(OutputError, match="cannot name a folder: 1 to 64 of"):
         arm_folder(tmp_path / "out", name)
     assert not (tmp_path / "out").exists()
 
@@ -55,3 +65,26 @@ def test_the_scenario_keeps_its_letters(tmp_path):
     assert (
         write_scenario(tmp_path, 'title = "Leber, Größe"\n').read_text(encoding="utf-8") == 'title = "Leber, Größe"\n'
     )
+
+
+def test_all_arms_are_owned_at_once(tmp_path):
+    with locked_arms(tmp_path, ["a", "b"]) as folders:
+        assert folders == {"a": tmp_path / "a", "b": tmp_path / "b"}
+        with pytest.raises(RunFolderLocked) as refused, locked_arms(tmp_path, ["c", "b"]):
+            pass
+        assert refused.value.exit_code == ExitCode.FOLDER_LOCKED
+    with locked_arms(tmp_path, ["a", "b"]):
+        pass
+
+
+def test_a_file_in_the_way_is_named(tmp_path):
+    (tmp_path / "b").touch()
+    with pytest.raises(OutputError, match=f"{tmp_path}/b is in the way"), locked_arms(tmp_path, ["a", "b"]):
+        pass
+
+
+def test_a_summary_can_be_taken_back(tmp_path):
+    remove_summary(tmp_path)
+    write_summary(tmp_path, {"status": "ok"})
+    remove_summary(tmp_path)
+    assert list(tmp_path.iterdir()) == []

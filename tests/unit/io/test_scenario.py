@@ -13,8 +13,9 @@ from hepatojax.io.scenario import ScenarioError, json_schema, load_scenario, sce
 from hepatojax.io.scenario.document import SECTIONS
 from hepatojax.io.scenario.overrides import parse_setting
 from hepatojax.io.scenario.reference import key_tables
-from hepatojax.io.scenario.size import memory_gib, scenario_size
+from hepatojax.io.scenario.size import GIB, memory_gib, scenario_size
 from hepatojax.scenario import (
+    GEOMETRIES,
     ROUTES,
     ArmSpec,
     GridSpec,
@@ -104,6 +105,45 @@ def test_settings_of_the_command_line_are_toml_or_a_word():
     assert parse_setting("direct_only = true") == ("direct_only", True)
     with pytest.raises(ValueError, match=r"write section\.key=value"):
         parse_setting("grid.cells")
+    for text, words in (("run.end_h=48\nsteps = 2", "more than one line"), ("x=" + 20_000 * "[", "nested too deeply")):
+        with pytest.raises(ValueError, match=words):
+            parse_setting(text)
+
+
+def test_setting_of_an_arm_that_the_file_lacks_is_explained(two_arms: Path):
+    with pytest.raises(ScenarioError, match=r"^scenario: arm\.cells\.name: the file has no \[\[arm\]\]; write one"):
+        scenario_from_table({}, overrides={"arm.cells.name": "x"})
+    with pytest.raises(ScenarioError, match=r"infusion\.1\.route: there is no such \[\[arm\.infusion\]\]"):
+        load_scenario(two_arms, {"arm.standard_care.infusion.1.route": "portal"})
+
+
+def test_parameter_given_twice_is_refused():
+    twice = {"oxygen.p50_mmHg": 26.0, "oxygen": {"p50_mmHg": 27.0}}
+    for overrides in ({}, {"parameters.oxygen.p50_mmHg": 26.5}):
+        with pytest.raises(ScenarioError, match=r"^scenario: parameters\.oxygen\.p50_mmHg: is given twice"):
+            scenario_from_table({"parameters": twice}, overrides=overrides)
+
+
+def test_title_is_one_line_of_text():
+    for title, words in (
+        ("a\0b", r'"a\\x00b" holds a char'),
+        ("a\nb", "one line"),
+        ("x" * 201, "has 201 char.* at most 200"),
+    ):
+        with pytest.raises(ScenarioError, match=f"^scenario: title: .*{words}"):
+            scenario_from_table({"title": title})
+    assert scenario_from_table({"title": "x" * 200}).title == "x" * 200
+
+
+def test_deeply_nested_tables_are_refused():
+    deep: dict = {}
+    for _ in range(5000):
+        deep = {"a": deep or 1}
+    with pytest.raises(ScenarioError, match=r"^scenario: run: is nested deeper than 16 levels"):
+        scenario_from_table({"run": deep})
+    for overrides in ({"run.end_h": deep}, {"run" + 5000 * ".a": 1}):
+        with pytest.raises(ScenarioError, match=r"^scenario: run\.[a-z_.]+: "):
+            scenario_from_table({}, overrides=overrides)
 
 
 infusions = st.builds(
@@ -117,7 +157,7 @@ infusions = st.builds(
 
 @settings(max_examples=30, deadline=None)
 @given(
-    title=st.text(st.characters(codec="utf-8", exclude_categories=["Cs"]), max_size=40),
+    title=st.text(st.characters(codec="utf-8", exclude_categories=["C", "Z"]) | st.just(" "), max_size=40),
     doses=st.lists(infusions, max_size=3),
     log_sd=st.floats(0.0, 3.0),
     septa=st.booleans(),
@@ -145,6 +185,41 @@ def test_times_must_fit_the_macro_steps():
         assert key in {problem.key for problem in refused.value.problems}
 
 
+GEOMETRY = {
+    "hexagon": ("", (44, 50, 15)),
+    "tiling": ("tiling = [2, 1]", (87, 50, 15)),
+    "column": ("", (21, 1, 1)),
+    "well_mixed": ("", (1, 1, 1)),
+    "labels": ('labels_file = "image.npy"\n[grid]\nspacing_um = 15.0', (4, 3, 2)),
+}
+
+
+@pytest.mark.parametrize("geometry", GEOMETRIES)
+def test_every_geometry_is_accepted_and_has_a_size(geometry: str, tmp_path: Path):
+    more, cells = GEOMETRY[geometry]
+    (tmp_path / "image.npy").touch()
+    path = tmp_path / "case.toml"
+    path.write_text(f'[lobule]\ngeometry = "{geometry}"\n{more}\n')
+    scenario = load_scenario(path)
+    size = scenario_size(scenario, image_shape=(2, 3, 4) if geometry == "labels" else None)
+    assert (scenario.lobule.geometry, size.cells) == (geometry, cells)
+
+
+def test_column_is_resolved_along_x_alone():
+    size = scenario_size(scenario_from_table({"lobule": {"geometry": "column"}}))
+    assert size.widest_um == size.spacing_um[0] < 20.0 < size.spacing_um[1]
+    assert size.peclet == pytest.approx(size.speed_um_s * size.spacing_um[0] / 1800)
+    with pytest.raises(ScenarioError, match=r"grid\.cells: 138 um gives 0.58 cells per oxygen penetration length"):
+        scenario_from_table({"lobule": {"geometry": "column"}, "grid": {"cells": [3, 1, 1]}})
+
+
+def test_voxels_of_an_image_must_resolve_oxygen(tmp_path: Path):
+    (tmp_path / "image.npy").touch()
+    lobule = {"geometry": "labels", "labels_file": "image.npy"}
+    with pytest.raises(ScenarioError, match=r"grid\.spacing_um: 120 um gives"):
+        scenario_from_table({"lobule": lobule, "grid": {"spacing_um": 120.0}}, folder=tmp_path)
+
+
 def test_keys_without_effect_are_refused():
     for table, key in (
         ({"lobule": {"tiling": [2, 2]}}, "lobule.tiling"),
@@ -156,6 +231,8 @@ def test_keys_without_effect_are_refused():
         ({"run": {"drive": "pressure"}}, "run.pressure_drop_pa"),
         ({"run": {"pressure_drop_pa": 500.0}}, "run.pressure_drop_pa"),
         ({"lobule": {"radius_um": 150.0, "central_vein_radius_um": 100.0}}, "lobule.radius_um"),
+        ({"disease": {"start": "healthy", "flare": 1.0, "flare_lead_h": 24.0}}, "disease.flare_lead_h"),
+        ({"run": {"fields": ["oxygen", "hgf", "oxygen"]}}, "run.fields"),
     ):
         with pytest.raises(ScenarioError) as refused:
             scenario_from_table(table)
@@ -187,14 +264,22 @@ def test_size_states_the_numbers_of_the_physics():
     size = scenario_size(Scenario(grid=GridSpec(cells=(52, 60, 16)), run=RunSpec(end_h=672.0)))
     assert size.macro_steps == 112
     assert size.spacing_um == pytest.approx((16.65, 16.67, 18.75), rel=1e-3)
-    # by hand: D 1800 um2/s, 63 mmHg x 1.35 uM/mmHg, 0.044 mM/s; flow 1 ml/min/ml; saturation of the inlet 0.908
-    assert size.penetration_length_um == pytest.approx((2 * 1800 * 63 * 1.35e-3 / 0.044) ** 0.5)
-    assert size.damkohler == pytest.approx(0.044 * 60 / (8.4 * 0.9079 + 0.085), rel=1e-3)
+    # by hand: D 1800 um2/s, 58 mmHg x 1.35 uM/mmHg, 0.044 mM/s; flow 1 ml/min/ml; (58/27)^2.7 = 7.88, saturated 0.8874
+    assert size.penetration_length_um == pytest.approx((2 * 1800 * 58 * 1.35e-3 / 0.044) ** 0.5)
+    assert size.penetration_length_um == pytest.approx(80.04, abs=0.005)
+    assert size.damkohler == pytest.approx(0.044 * 60 / (8.4 * 0.8874 + 0.0783), rel=1e-4)
     assert size.peclet == pytest.approx(size.speed_um_s * size.spacing_um[1] / 1800)
 
 
 def test_memory_grows_with_cells_and_precision():
-    assert memory_gib((64, 64, 64), "float64") > memory_gib((64, 64, 64), "float32") > memory_gib((8, 8, 8), "float32")
+    large = (128, 128, 128)
+    assert memory_gib(large, "float64") > memory_gib(large, "float32") > memory_gib((8, 8, 8), "float32")
+
+
+def test_memory_is_what_a_first_start_was_measured_to_take():
+    assert memory_gib((1, 1, 1), "float32") * GIB == memory_gib((32, 32, 32), "float64") * GIB == pytest.approx(2.0e9)
+    assert memory_gib((100, 100, 100), "float32") * GIB == pytest.approx(0.9e9 + 1600e6)
+    assert memory_gib((100, 100, 100), "float64") * GIB == pytest.approx(0.9e9 + 2600e6)
 
 
 def test_schema_states_units_and_ranges():
