@@ -306,7 +306,7 @@ def parameter_rows() -> Iterator[tuple[str, dict]]:
         if "value" in table:
             row = {key: entry for key, entry in table.items() if key not in SPECIES}
             yield name, row
-            yield from ((f"{name}.{s}", {**row, "species": s, **table[s]}) for s in SPECIES & table.keys())
+            yield from ((f"{name}.{s}", {**row, "species": s, **table[s]}) for s in sorted(SPECIES & table.keys()))
         else:
             for key, entry in table.items():
                 yield from walk(f"{name}.{key}", entry)

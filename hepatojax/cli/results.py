@@ -29,10 +29,11 @@ def print_info(options: argparse.Namespace) -> ExitCode:
 
 
 def draw_figures(options: argparse.Namespace) -> ExitCode:
-    """Draw the figures of a finished run."""
+    """Draw the figures of a run, or of the one result file that is given."""
     from hepatojax.report.figures import draw_run
 
-    folder = options.folder.parent if options.folder.is_file() else options.folder
-    for figure in draw_run(folder, options.output or folder / "figures"):
+    place: Path = options.folder
+    folder = place.parent if place.is_file() else place
+    for figure in draw_run(place, options.output or folder / "figures"):
         print(figure)
     return ExitCode.DONE

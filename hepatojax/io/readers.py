@@ -43,7 +43,7 @@ def read_label_image(path: str | Path, dataset: str = "labels") -> UInt8[np.ndar
         InputFileError: not a three-dimensional image of integers 0..255 that lies wholly in this file.
     """
     path = Path(path)
-    if not path.exists() or not stat.S_ISREG(path.stat().st_mode):
+    if not is_regular(path):
         raise InputFileError(f"{path}: no such regular file")
     with path.open("rb") as file:
         signature = file.read(8)
@@ -57,6 +57,21 @@ def read_label_image(path: str | Path, dataset: str = "labels") -> UInt8[np.ndar
     if labels.min() < 0 or labels.max() > 255:
         raise InputFileError(f"{path}: labels reach from {labels.min()} to {labels.max()}, allowed are 0 to 255")
     return labels.astype(np.uint8)
+
+
+def is_regular(path: Path) -> bool:
+    """True for a file with bytes to read; a pipe or a device may never answer."""
+    return path.exists() and stat.S_ISREG(path.stat().st_mode)
+
+
+def own_item(file: h5py.File, name: str) -> h5py.Group | h5py.Dataset | None:
+    """What lies at the end of a path of hard links; None where a part is missing or a link of another kind."""
+    item: h5py.Group | h5py.Dataset = file
+    for part in name.strip("/").split("/"):
+        if not isinstance(item, h5py.Group) or not isinstance(item.get(part, getlink=True), h5py.HardLink):
+            return None
+        item = item[part]  # type: ignore[assignment]
+    return item
 
 
 def _read_npy(path: Path, file: BinaryIO) -> np.ndarray:
@@ -88,11 +103,9 @@ def _read_hdf5(path: Path, name: str) -> np.ndarray:
 
 def _own_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
     """The dataset, reached by hard links alone, stored in this file, with filters that everyone has."""
-    item: h5py.Group | h5py.Dataset = file
-    for part in name.strip("/").split("/"):
-        if not isinstance(item, h5py.Group) or not isinstance(item.get(part, getlink=True), h5py.HardLink):
-            raise InputFileError(f"{path}: no dataset {name!r} stored in the file itself (links are not followed)")
-        item = item[part]  # type: ignore[assignment]
+    item = own_item(file, name)
+    if item is None:
+        raise InputFileError(f"{path}: no dataset {name!r} stored in the file itself (links are not followed)")
     if not isinstance(item, h5py.Dataset):
         raise InputFileError(f"{path}: {name} is a group, a dataset is wanted")
     properties = item.id.get_create_plist()

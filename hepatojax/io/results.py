@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
@@ -18,6 +19,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from hepatojax.io.readers import is_regular, own_item
 from hepatojax.io.snapshots import HASHED_NAME, durable_write, hashed_files, is_intact, sweep_temporaries, write_hashed
 from hepatojax.io.vtkhdf import (
     COMPRESSION,
@@ -29,10 +31,11 @@ from hepatojax.io.vtkhdf import (
     part_image,
     run_image,
 )
-from hepatojax.status import HepatojaxError
+from hepatojax.status import HepatojaxError, Status
 
 RUN_FILE = "run.vtkhdf"
 PARTS = "parts"
+OK, ENDED = "ok", "ended, how is not recorded"  # statuses of a run, beside the names of `Status`
 MERGE_LIMIT_BYTES = 2 << 30  # the merged image is built in memory; a larger run stays an index over its parts
 
 
@@ -112,12 +115,13 @@ class RunWriter:
         """Merge the parts into one plain file and remove them; a run above 2 GiB stays an index over its parts.
 
         Args:
-            closing: what is known at the end only (status, ledger, iterations); joins the provenance of the file.
+            closing: what is known at the end only, joins the provenance of the file: ledger, and status, which is "ok"
+                or the name of another `Status`.
 
         Raises:
             ResultFileError: a part was damaged on the disk; the index over the others stays.
         """
-        self.header = replace(self.header, provenance={**self.header.provenance, **(closing or {})})
+        self.header = replace(self.header, provenance={**self.header.provenance, "status": ENDED, **(closing or {})})
         if sum(part.stat().st_size for part in self._parts) > MERGE_LIMIT_BYTES:
             self._write(self._add_virtual)
             return self.path
@@ -171,7 +175,7 @@ class RunFile:
     series_times_h, series: macro-steps [h] (n,) and name -> values (n,).
     units, meanings: of every field, map and series.
     provenance: name -> text.
-    merged: False while the file is an index over the parts of a run that has not ended.
+    merged: False while the file is an index over parts, because the run has not ended or is above 2 GiB.
     """
 
     path: Path
@@ -192,6 +196,14 @@ class RunFile:
     def field_at(self, name: str, time_h: float) -> Shaped[np.ndarray, "nz ny nx"]:
         """The field (nz, ny, nx) at the saved time nearest to `time_h`."""
         return self.fields[name][int(np.argmin(np.abs(self.times_h - time_h)))]
+
+    @property
+    def state(self) -> str:
+        """How the run ended, as a phrase: "complete", or the name and meaning of another status."""
+        status = self.provenance.get("status", ENDED if self.merged else "not ended")
+        if status in Status.__members__:
+            status = f"{status}, {Status[status].statement}"
+        return ("complete" if status == OK else status) + ("" if self.merged else f" (an index over {PARTS}/)")
 
     def close(self) -> None:
         """Close the file; the lazy fields end with it."""
@@ -214,17 +226,17 @@ def open_run(path: str | Path) -> RunFile:
         ResultFileError: not a HepatoJAX result, a part is missing, or it points outside its own folder.
     """
     path = Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
+    if not is_regular(path):
+        raise ResultFileError(f"{path}: no such regular file")
     try:
         file = h5py.File(path, "r")
-    except FileNotFoundError:
-        raise ResultFileError(f"{path}: no such file") from None
     except OSError as error:
-        raise ResultFileError(f"{path}: not a readable HDF5 file ({str(error).splitlines()[0]})") from None
-    try:
-        return _read_run(path, file)
-    except BaseException:
-        file.close()
-        raise
+        raise ResultFileError(f"{path}: not a readable HDF5 file ({_first_line(str(error))})") from None
+    with ExitStack() as stack:
+        stack.callback(file.close)
+        run = _read_run(path, file)
+        stack.pop_all()
+    return run
 
 
 def describe_run(path: str | Path) -> str:
@@ -235,8 +247,8 @@ def describe_run(path: str | Path) -> str:
         lines = [
             f"{run.path}: {run.title}",
             f"grid        {nx} x {ny} x {nz} cells of {hx:g} x {hy:g} x {hz:g} um (x, y, z)",
-            f"saved       {len(run.times_h)} times, {run.times_h[0]:g} to {run.times_h[-1]:g} h",
-            f"state       {'complete' if run.merged else 'index over the parts of a run that has not ended'}",
+            f"saved       {_saved(run.times_h)}",
+            f"state       {run.state}",
         ]
         lines += ["fields"] + [f"  {name:24} {run.units[name]:10} {run.meanings[name]}" for name in run.fields]
         lines += ["static maps"] + [f"  {name:24} {run.units[name]:10} {run.meanings[name]}" for name in run.static]
@@ -247,20 +259,42 @@ def describe_run(path: str | Path) -> str:
 
 
 def _read_run(path: Path, file: h5py.File) -> RunFile:
-    if not {"VTKHDF", "time", "series", "provenance"} <= set(file):
-        raise ResultFileError(f"{path}: not a HepatoJAX result (no time, series or provenance)")
+    """Everything but the fields.
+
+    Raises:
+        ResultFileError: the file lacks something, or holds it in another form than the writer gives it.
+    """
+    for group in ("VTKHDF", "series", "provenance"):
+        if not isinstance(own_item(file, group), h5py.Group):
+            raise ResultFileError(f"{path}: not a HepatoJAX result (no group {group} stored in the file itself)")
+    try:
+        return _contents(path, file)
+    except ResultFileError:
+        raise
+    except (KeyError, AttributeError, IndexError, TypeError, ValueError, RuntimeError, OSError) as error:
+        raise ResultFileError(f"{path}: not a HepatoJAX result, or a damaged one ({_first_line(str(error))})") from None
+
+
+def _contents(path: Path, file: h5py.File) -> RunFile:
+    times_h = np.asarray(_trusted(path, file, "time")[:], dtype=np.float64)
+    shape = tuple(_trusted(path, file, axis).size for axis in "zyx")
     names = [name for name in map(str, file) if name not in RESERVED_NAMES]
     arrays = {name: _trusted(path, file, name) for name in names}
     fields = {name: array for name, array in arrays.items() if array.dims[0].keys() == ["time"]}
     series = _group(path, file, "series")
+    wanted = {name: (len(times_h) if name in fields else 1, *shape) for name in arrays}
+    wanted |= dict.fromkeys(series, series["time"].shape)
     series_times = series.pop("time")
     described = {**arrays, **series}
+    for name, array in described.items():
+        if array.shape != wanted[name] or not array.shape:
+            raise ResultFileError(f"{path}: {name} has shape {array.shape}, wanted is {wanted[name]}")
     return RunFile(
         path=path,
         title=str(file.attrs["title"]),
         spacing_um=tuple(float(h) for h in file["VTKHDF"].attrs["Spacing"][::-1]),  # type: ignore[arg-type]
-        shape=tuple(_trusted(path, file, axis).size for axis in "zyx"),  # type: ignore[arg-type]
-        times_h=_trusted(path, file, "time")[()],
+        shape=shape,  # type: ignore[arg-type]
+        times_h=times_h,
         fields=fields,
         static={name: array[0] for name, array in arrays.items() if name not in fields},
         series_times_h=series_times[()],
@@ -280,7 +314,7 @@ def _group(path: Path, file: h5py.File, group: str) -> dict[str, h5py.Dataset]:
 
 def _trusted(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
     """A dataset that takes its values from this file, or from the parts that lie beside it, and from nowhere else."""
-    dataset = file.get(name) if isinstance(file.get(name, getlink=True), h5py.HardLink) else None
+    dataset = own_item(file, name)
     if not isinstance(dataset, h5py.Dataset) or dataset.external:
         raise ResultFileError(f"{path}: {name} is not stored in the file itself")
     for source in dataset.virtual_sources() if dataset.is_virtual else ():
@@ -288,7 +322,7 @@ def _trusted(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
         if folder != PARTS or HASHED_NAME.fullmatch(part) is None:
             raise ResultFileError(f"{path}: {name} points to {source.file_name}, which is not a part of this run")
         if not (path.parent / PARTS / part).is_file():
-            raise ResultFileError(f"{path}: the run has not ended and its part {source.file_name} is missing")
+            raise ResultFileError(f"{path}: the part {source.file_name} of the run is missing")
     return dataset
 
 
@@ -300,6 +334,10 @@ def _joined(before: Series, after: Series) -> Series:
         raise ValueError(f"series {changed[0]!r} is not given at every save")
     values = {name: np.concatenate((before.values[name], after.values[name])) for name in before.values}
     return Series(np.concatenate((before.times_h, after.times_h)), values)
+
+
+def _saved(times_h: np.ndarray) -> str:
+    return f"{len(times_h)} times, {times_h[0]:g} to {times_h[-1]:g} h" if len(times_h) else "nothing"
 
 
 def _last(values: np.ndarray) -> str:

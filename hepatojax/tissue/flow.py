@@ -44,9 +44,7 @@ class Flow:
         return divergence(self.flux) + self.outflow - self.inflow
 
 
-def superficial_speed(
-    grid: Grid, flow: Flow, linear_scale: Float[Array, ""] | float = 1.0
-) -> Float[Array, "nz ny nx"]:
+def superficial_speed(grid: Grid, flow: Flow, linear_scale: Float[Array, ""] | float = 1.0) -> Float[Array, "nz ny nx"]:
     """Speed of the blood at the cell centres, per area of tissue [um/s]; zero outside the tissue.
 
     Along each axis the flow through both faces of a cell over their open area.

@@ -1,6 +1,7 @@
 """One file, four readers: VTK, xarray, h5py and `open_run` return equal values at every step of a 7 x 5 x 4 grid."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,8 @@ import h5py
 import numpy as np
 import pytest
 
-from hepatojax.io.results import open_run
+from hepatojax.io.results import open_run, write_run
+from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = ROOT / ".ci" / "check_oldest_vtk.py"
@@ -62,3 +64,29 @@ def test_xarray_reads_equal_values_with_named_axes_and_units(folder, expected, n
         assert float(dataset.oxygen.sel(time=30.0, x=25.0, y=16.5, z=42.0)) == 30312.0
     with xarray.open_dataset(folder / name, engine="h5netcdf", group="series") as series:
         assert list(series.meld.values) == [20.0, 20.0, 20.0, 26.0, 20.0, 50.0]
+
+
+def test_the_snippet_of_the_readme_takes_the_mean_over_the_tissue(tmp_path, monkeypatch, capsys):
+    pytest.importorskip("xarray")
+    pytest.importorskip("h5netcdf")
+    section = (ROOT / "README.md").read_text().split("## Reading a result")[1]
+    snippet = re.search(r"```python\n(.*?)```", section, re.DOTALL)[1]
+    labels = np.zeros((2, 3, 4), dtype=np.uint8)
+    labels[:, 1, :2] = (1, 2)
+    header = RunHeader(
+        "a run",
+        (1.0, 1.0, 1.0),
+        labels.shape,
+        {"oxygen": Quantity("mmHg"), "labels": Quantity("-")},
+        {"labels": labels},
+    )
+    oxygen = np.stack([10.0 * (labels > 0), 40.0 * (labels > 0)])
+    monkeypatch.chdir(tmp_path)
+    path = Path(re.search(r'"(outputs/.*?)"', snippet)[1])
+    path.parent.mkdir(parents=True)
+    write_run(path, header, (0.0, 24.0), {"oxygen": oxygen}, Series())
+    names: dict = {}
+    exec(snippet, names)
+    names["run"].close()
+    names["data"].close()
+    assert capsys.readouterr().out == "40.0 mmHg\n"

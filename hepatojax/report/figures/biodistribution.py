@@ -6,7 +6,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from hepatojax.io.results import RunFile
-from hepatojax.report.figures.style import COLOURS, LINES, Runs, day_axis, days_of, new_figure, require, spoken, styled
+from hepatojax.report.figures.style import (
+    COLOURS,
+    LINES,
+    MissingQuantity,
+    Runs,
+    day_axis,
+    days_of,
+    new_figure,
+    printed,
+    require,
+    spoken,
+    styled,
+)
 
 ORGANS = ("lung", "liver", "spleen", "other")
 KINDS = {"msc": "viable cells", "label": "label"}
@@ -18,19 +30,20 @@ def biodistribution(runs: Runs) -> Figure:
     """A row for each arm with an infusion: viable cells, label, expected cells per lobule.
 
     Raises:
-        MissingQuantity: a result lacks the pools of an organ or the cells per lobule.
+        MissingQuantity: a result lacks the pools of an organ or the cells per lobule, or no arm has an infusion.
     """
     for run in runs.values():
         require(run, [f"{kind}_{place}" for kind in KINDS for place in (*ORGANS, "per_lobule")])
-    treated = {arm: run for arm, run in runs.items() if _peak(run, "label_other") + _peak(run, "label_liver") > 0}
-    shown = treated or runs
+    shown = {arm: run for arm, run in runs.items() if _peak(run, "label_other") + _peak(run, "label_liver") > 0}
+    if not shown:
+        raise MissingQuantity("no arm holds infused cells")
     figure = new_figure(10.0, 1.2 + 2.1 * len(shown), "Biodistribution of the infused cells")
     panels = figure.subplots(len(shown), len(KINDS) + 1, squeeze=False, sharex=True)
     for row, (arm, run) in zip(panels, shown.items(), strict=True):
         for axes, kind in zip(row, KINDS, strict=False):
             _draw_organs(axes, run, kind)
         _draw_per_lobule(row[-1], run)
-        row[0].set_ylabel(f"{spoken(arm)}\n[10$^6$ cells]")
+        row[0].set_ylabel(f"{spoken(arm)}\n[{printed('1e6 cells')}]")
     for axes, title in zip(panels[0], (*KINDS.values(), "expected cells per lobule"), strict=True):
         axes.set_title(title)
     for axes in panels[-1]:

@@ -18,6 +18,7 @@ from hepatojax.report.figures.style import (
     days_of,
     new_figure,
     require,
+    spanned,
     spoken,
     styled,
     with_unit,
@@ -42,8 +43,10 @@ def clinical_courses(runs: Runs) -> Figure:
     for column, name in enumerate(CLINICAL):
         panels[0, column].set_title(with_unit(control, name))
         _draw_arms(panels[0, column], runs, name, None)
+        _widen(panels[0, column], runs, name)
         if rows == 2:
             _draw_arms(panels[1, column], runs, name, control)
+            _widen(panels[1, column], runs, name)
             panels[1, column].ticklabel_format(axis="y", scilimits=(-3, 3))
         day_axis(panels[-1, column])
     _mark_infusions(panels, runs)
@@ -70,10 +73,16 @@ def _draw_arms(axes: Axes, runs: Runs, name: str, control: RunFile | None) -> No
         axes.plot(days_of(run), values, color=colour, linestyle=line, label=spoken(arm))
 
 
+def _widen(axes: Axes, runs: Runs, name: str) -> None:
+    """Keep the span of a panel above a thousandth of the largest value in any arm."""
+    largest = max(float(np.abs(run.series[name]).max(initial=0.0)) for run in runs.values())
+    axes.set_ylim(*spanned(*axes.get_ylim(), largest))
+
+
 def _mark_infusions(panels: np.ndarray, runs: Runs) -> None:
     """A tick on the time axis of every panel at each infusion, in the colour of its arm."""
     for number, (arm, run) in enumerate(runs.items()):
         for axes in panels.flat:
             days = infusion_days(run, arm)
-            place = axes.get_xaxis_transform()
-            axes.plot(days, [0.02 + 0.05 * number] * len(days), "^", ms=4, color=COLOURS[number], transform=place)
+            place, colour = axes.get_xaxis_transform(), COLOURS[number % len(COLOURS)]
+            axes.plot(days, [0.02 + 0.05 * number] * len(days), "^", ms=4, color=colour, transform=place)

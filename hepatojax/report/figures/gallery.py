@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -26,14 +26,15 @@ COMPARING = {
     "sources": signal_sources,
     "ledger": ledger,
 }
+IDENTITY = "scenario_sha256"  # entry of the provenance, the same in all arms of a run
 OF_ONE_ARM = {"maps_supply": supply_maps, "maps_cells": cell_maps}
 
 
 def draw_run(folder: str | Path, figures: str | Path) -> list[Path]:
-    """Draw every figure of a run; one that lacks its data is left out with a warning.
+    """Draw every figure of a run; what lacks its data, and arms of another scenario, are left out with a warning.
 
     Args:
-        folder: output folder with one folder for each arm, or the folder of one arm.
+        folder: output folder with one folder for each arm, or the folder of one arm, or one result file.
         figures: where the PNG files go; made if needed.
 
     Returns:
@@ -59,20 +60,35 @@ def draw_run(folder: str | Path, figures: str | Path) -> list[Path]:
 
 
 def arm_files(folder: Path) -> dict[str, Path]:
-    """Result files by arm, in the order of the scenario, so that the first arm is the control.
+    """Result files by arm, of the newest run's scenario and in its order, so that the first arm is the control.
+
+    Args:
+        folder: output folder, folder of one arm, or one result file. Arms of another scenario are named in a warning.
 
     Raises:
         ResultFileError: there is none.
     """
-    found = {path.parent.name: path for path in sorted(folder.glob(f"*/{RUN_FILE}"))}
+    if folder.exists() and not folder.is_dir():
+        return {folder.resolve().parent.name: folder}
     if (folder / RUN_FILE).exists():
-        found = {folder.resolve().name: folder / RUN_FILE}
+        return {folder.resolve().name: folder / RUN_FILE}
+    found = {path.parent.name: path for path in sorted(folder.glob(f"*/{RUN_FILE}"))}
     if not found:
         raise ResultFileError(f"{folder}: no {RUN_FILE} in it or in a folder inside it")
-    with open_run(next(iter(found.values()))) as run:
-        scenario = tomllib.loads(run.provenance.get("scenario", ""))
-    order = [entry["name"] for entry in scenario.get("arm", [])]
-    return dict(sorted(found.items(), key=lambda item: order.index(item[0]) if item[0] in order else len(order)))
+    origins = {arm: _origin(path) for arm, path in found.items()}
+    newest = max(found, key=lambda arm: (origins[arm].get("created_utc", ""), found[arm].stat().st_mtime))
+    same = [arm for arm in found if origins[arm].get(IDENTITY) == origins[newest].get(IDENTITY)]
+    other = [arm for arm in found if arm not in same]
+    if other:
+        warnings.warn(f"{folder}: {', '.join(other)} left out, of another scenario than {newest}", stacklevel=3)
+    order = [entry["name"] for entry in tomllib.loads(origins[newest].get("scenario", "")).get("arm", [])]
+    same.sort(key=lambda arm: order.index(arm) if arm in order else len(order))
+    return {arm: found[arm] for arm in same}
+
+
+def _origin(path: Path) -> Mapping[str, str]:
+    with open_run(path) as run:
+        return run.provenance
 
 
 def _drawings(runs: Runs) -> Iterator[tuple[str, Callable[[], Figure]]]:

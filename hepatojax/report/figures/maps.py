@@ -16,6 +16,7 @@ from hepatojax.report.figures.style import (
     MissingQuantity,
     chosen_times,
     new_figure,
+    spanned,
     spoken,
     styled,
     with_unit,
@@ -24,6 +25,8 @@ from hepatojax.report.figures.style import (
 SUPPLY = ("pressure", "flow_speed", "oxygen", "hgf")
 CELLS = ("quiescent", "primed", "injured", "debris", "msc_adherent")
 COLOUR_MAPS = {"pressure": "cividis", "flow_speed": "cividis", "oxygen": "magma", "hgf": "viridis"}
+FLOATING = ("pressure", "oxygen")  # colour scales that need not start at zero
+CAPPED = {"flow_speed": 98.0}  # percentile at which a colour scale ends
 PANEL_INCH = 2.2
 OUTSIDE = 0  # of the label map, see `hepatojax.tissue.geometry`
 
@@ -78,6 +81,26 @@ def middle_plane(run: RunFile, field: Shaped[np.ndarray, "nz ny nx"]) -> Shaped[
     return np.ma.masked_where(~tissue(run)[middle], field[middle])
 
 
+def colour_limits(name: str, planes: Sequence[np.ma.MaskedArray]) -> tuple[float, float, bool]:
+    """Lowest and highest value of a colour scale, and whether some cells lie above it; values not finite do not count.
+
+    Fields but pressure and oxygen start at zero. The speed of blood ends at a percentile: at the vessels it is many
+    times that of the tissue.
+    """
+    values = np.concatenate([plane.compressed() for plane in planes]).astype(np.float64)
+    values = values[np.isfinite(values)]
+    if not values.size:
+        return 0.0, 1.0, False
+    lowest, largest = values.min(), values.max()
+    highest = np.percentile(values, CAPPED[name]) if name in CAPPED else largest
+    if name in FLOATING:
+        lowest, highest = spanned(lowest, highest, largest)
+    else:
+        lowest = min(0.0, lowest)
+        highest = highest if highest > lowest else lowest + 1.0
+    return float(lowest), float(highest), bool(largest > highest)
+
+
 def _panel_size(run: RunFile) -> tuple[float, float]:
     """Width and height of a map [inch], in the proportions of the domain, thin domains widened to be seen."""
     _, height, width = (n * h for n, h in zip(run.shape, run.spacing_um, strict=True))
@@ -86,15 +109,14 @@ def _panel_size(run: RunFile) -> tuple[float, float]:
 
 def _draw_row(figure: Figure, row: np.ndarray, run: RunFile, name: str, times_h: Float[np.ndarray, " c"]) -> None:
     planes = [middle_plane(run, run.field_at(name, time_h)) for time_h in times_h]
-    lowest, highest = min(plane.min() for plane in planes), max(plane.max() for plane in planes)
-    if name not in ("pressure", "oxygen"):
-        lowest = min(0.0, lowest)
-    highest = highest if highest > lowest else lowest + 1.0
+    lowest, highest, above = colour_limits(name, planes)
     image = [_draw_plane(axes, run, plane, name) for axes, plane in zip(row, planes, strict=True)][-1]
     for axes in row:
         axes.images[0].set_clim(lowest, highest)
     row[0].set_ylabel("y [µm]")
-    figure.colorbar(image, ax=list(row), label=with_unit(run, name), fraction=0.05, aspect=14, pad=0.01)
+    label = with_unit(run, name) + (f"\nends at percentile {CAPPED[name]:g}" if above else "")
+    extend = "max" if above else "neither"
+    figure.colorbar(image, ax=list(row), label=label, extend=extend, fraction=0.05, aspect=14, pad=0.01)
 
 
 def _draw_plane(axes: Axes, run: RunFile, plane: Shaped[np.ma.MaskedArray, "ny nx"], name: str) -> AxesImage:

@@ -15,6 +15,7 @@ from hepatojax.report.figures.style import (
     Runs,
     chosen_times,
     new_figure,
+    spanned,
     spoken,
     styled,
     with_unit,
@@ -42,10 +43,13 @@ def zonal_profiles(runs: Runs) -> Figure:
         for axes, name in zip(row, names, strict=True):
             for time_h, colour in zip(times, colours, strict=True):
                 layer, mean = zonal_mean(run, run.field_at(name, time_h))
-                axes.plot(layer, mean, color=colour, label=f"day {time_h / HOURS_PER_DAY:g}")
+                marker = "o" if len(layer) == 1 else ""  # a well-mixed lobule has no profile
+                axes.plot(layer, mean, marker=marker, color=colour, label=f"day {time_h / HOURS_PER_DAY:g}")
         row[0].set_ylabel(spoken(arm))
     for axes, name in zip(panels[0], names, strict=True):
-        axes.set_title(with_unit(first, name).replace(" [", "\n["))
+        axes.set_title(with_unit(first, name).replace(" [", "\n[").replace(" (", "\n("))
+        low, high = axes.get_ylim()
+        axes.set_ylim(*spanned(low, high, high))
     for axes in panels[-1]:
         axes.set_xticks([0.0, 0.5, 1.0], ["portal", "mid", "central"])
     panels[0][-1].legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))

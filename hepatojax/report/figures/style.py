@@ -17,6 +17,8 @@ from hepatojax.io.results import RunFile
 
 P = ParamSpec("P")
 HOURS_PER_DAY = 24.0
+SMALLEST_SPAN = 1e-3  # of an axis, as a share of the values on it
+LEFT_INCH = 0.1  # beside every figure: the layout of maps cuts the labels of the axis by so much
 FOOT_INCH = 0.15  # below every figure, for the disclaimer
 
 STYLE: dict[Any, Any] = {
@@ -88,7 +90,8 @@ def styled(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 def new_figure(width: float, height: float, title: str) -> Figure:
     """An empty figure [inch] with a title; it belongs to no window and to no global state."""
     figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(rect=(0.0, FOOT_INCH / height, 1.0, 1.0 - FOOT_INCH / height))  # type: ignore
+    left, foot = LEFT_INCH / width, FOOT_INCH / height
+    figure.get_layout_engine().set(rect=(left, foot, 1.0 - left, 1.0 - foot))  # type: ignore
     figure.suptitle(title, fontsize=11, x=0.01, ha="left")
     return figure
 
@@ -116,7 +119,16 @@ def with_unit(run: RunFile, name: str) -> str:
 
 def printed(unit: str) -> str:
     """A unit of the result file as a figure prints it."""
-    return unit.replace("um", "µm").replace("mm3", "mm$^3$").replace("1e6", "10$^6$")
+    return unit.replace("um", "µm").replace("m2", "m²").replace("m3", "m³").replace("1e6", "10⁶")
+
+
+def spanned(lowest: float, highest: float, value: float) -> tuple[float, float]:
+    """Limits of an axis, widened about their middle to a thousandth of a value, so that rounding stays flat."""
+    span = SMALLEST_SPAN * abs(value) or 1.0
+    if highest - lowest >= span:
+        return lowest, highest
+    middle = 0.5 * (lowest + highest)
+    return middle - 0.5 * span, middle + 0.5 * span
 
 
 def require(run: RunFile, names: Sequence[str]) -> None:

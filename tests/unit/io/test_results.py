@@ -1,8 +1,10 @@
 """The run file: what is written is read, whether in one go, while running, or merged."""
 
+import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 
 import h5py
 import numpy as np
@@ -57,7 +59,7 @@ def assert_holds_the_run(folder) -> None:
         assert np.array_equal(run.series_times_h, np.concatenate([series_at(t).times_h for t in TIMES_H]))
         assert np.array_equal(run.series["meld"], np.concatenate([series_at(t).values["meld"] for t in TIMES_H]))
         assert {name: run.units[name] for name in QUANTITIES} == {name: q.unit for name, q in QUANTITIES.items()}
-        assert run.provenance == {"seed": "3", "note": "x" * 70000}
+        assert {name: run.provenance[name] for name in ("seed", "note")} == {"seed": "3", "note": "x" * 70000}
 
 
 def test_the_index_of_a_running_run_holds_all_that_was_appended(tmp_path):
@@ -92,10 +94,42 @@ def test_what_is_known_at_the_end_joins_the_provenance(tmp_path):
         assert run.provenance["seed"] == "3"
 
 
-def test_a_run_too_large_to_merge_stays_an_index(tmp_path, monkeypatch):
+def test_a_run_too_large_to_merge_stays_an_index_and_is_not_called_running(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "MERGE_LIMIT_BYTES", 10)
-    written(tmp_path).finish()
+    written(tmp_path).finish({"status": "ok"})
     assert_holds_the_run(tmp_path)
+    assert state_of(tmp_path) == "complete (an index over parts/)"
+
+
+def state_of(folder) -> str:
+    return next(line for line in describe_run(folder).splitlines() if line.startswith("state")).split(maxsplit=1)[1]
+
+
+def test_the_description_says_how_the_run_ended(tmp_path):
+    writer = written(tmp_path)
+    assert state_of(tmp_path) == "not ended (an index over parts/)"
+    writer.finish({"status": "STOPPED"})
+    assert state_of(tmp_path) == "STOPPED, the run was stopped on request"
+    for closing, state in (({"status": "ok"}, "complete"), (None, "ended, how is not recorded")):
+        written(tmp_path).finish(closing)
+        assert state_of(tmp_path) == state
+
+
+def test_a_run_without_a_saved_time_can_be_described(tmp_path):
+    RunWriter(tmp_path, HEADER).finish()
+    assert "saved       nothing" in describe_run(tmp_path)
+
+
+def test_a_long_table_in_the_provenance_comes_back(tmp_path):
+    table = [{"name": f"subject.parameter_{number}", "value": number / 7} for number in range(3000)]
+    header = replace(HEADER, provenance={"parameters": table, "text": json.dumps(table)})
+    writer = RunWriter(tmp_path, header)
+    writer.append(0.0, fields_at(0.0), series_at(0.0))
+    writer.finish()
+    with open_run(tmp_path) as run:
+        assert len(run.provenance["text"]) > 100_000
+        assert json.loads(run.provenance["parameters"]) == json.loads(run.provenance["text"]) == table
+    assert max(map(len, describe_run(tmp_path).splitlines())) < 200
 
 
 def test_the_layout_is_the_one_that_vtk_and_netcdf_ask_for(tmp_path):
@@ -206,6 +240,57 @@ def test_an_index_that_points_elsewhere_is_refused(tmp_path):
         open_run(path)
 
 
+@pytest.mark.parametrize("link", [h5py.ExternalLink, h5py.SoftLink])
+@pytest.mark.parametrize("name", ["VTKHDF", "series", "provenance", "time"])
+def test_links_of_groups_and_axes_are_not_followed(tmp_path, name, link):
+    path = written(tmp_path).finish()
+    (tmp_path / "other.h5").write_bytes(path.read_bytes())
+    with h5py.File(path, "r+") as file:
+        file.move(name, "series/x" if name == "VTKHDF" else "VTKHDF/x")
+        file[name] = link("other.h5", f"/{name}") if link is h5py.ExternalLink else link("/VTKHDF/x")
+    with pytest.raises(ResultFileError, match="stored in the file itself"):
+        open_run(path)
+
+
+def _rename_attribute(item, name):
+    item.attrs["other"] = item.attrs[name]
+    del item.attrs[name]
+
+
+FOREIGN = {
+    "no title": lambda file: _rename_attribute(file, "title"),
+    "no spacing": lambda file: _rename_attribute(file["VTKHDF"], "Spacing"),
+    "no unit": lambda file: _rename_attribute(file["oxygen"], "units"),
+    "no time of the series": lambda file: file.move("series/time", "series/hours"),
+    "a scalar field": lambda file: file.create_dataset("scalar", data=1.0),
+    "a number as provenance": lambda file: file.create_dataset("provenance/number", data=1.0),
+    "a single time": lambda file: (file.move("time", "VTKHDF/time"), file.create_dataset("time", data=1.0)),
+    "a field of another shape": lambda file: (file.move("z", "VTKHDF/z"), file.create_dataset("z", data=[1.0])),
+    "a series of another length": lambda file: _described(file.create_dataset("series/short", data=[1.0])),
+}
+
+
+def _described(dataset):
+    dataset.attrs.update({"units": "-", "long_name": "short"})
+
+
+@pytest.mark.parametrize("case", FOREIGN)
+def test_a_foreign_or_damaged_file_is_refused_by_name(tmp_path, case):
+    path = written(tmp_path).finish()
+    with h5py.File(path, "r+") as file:
+        FOREIGN[case](file)
+    with pytest.raises(ResultFileError, match=r"run\.vtkhdf") as caught:
+        open_run(path)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
+    os.mkfifo(tmp_path / "pipe.h5")
+    for path in (tmp_path / "pipe.h5", "/dev/null"):
+        with pytest.raises(ResultFileError, match="no such regular file"):
+            open_run(path)
+
+
 def test_what_is_no_result_is_refused_in_one_sentence(tmp_path):
     with h5py.File(tmp_path / "other.h5", "w") as file:
         file["a"] = 1
@@ -213,7 +298,7 @@ def test_what_is_no_result_is_refused_in_one_sentence(tmp_path):
     for name, message in (
         ("other.h5", "not a HepatoJAX"),
         ("text.h5", "not a readable"),
-        ("absent.h5", "no such file"),
+        ("absent.h5", "no such regular file"),
     ):
         with pytest.raises(ResultFileError, match=message):
             open_run(tmp_path / name)

@@ -1,10 +1,17 @@
 """Figures show the numbers of the file, in its units, and say what is missing."""
 
+import os
+import shutil
+import warnings
+from dataclasses import replace
+
+import h5py
 import matplotlib
 import numpy as np
 import pytest
 from matplotlib.image import imread
 
+from hepatojax.cli.main import main
 from hepatojax.io.provenance import DISCLAIMER
 from hepatojax.io.results import ResultFileError, RunWriter, open_run
 from hepatojax.io.vtkhdf import RunHeader, Series
@@ -13,10 +20,10 @@ from hepatojax.report.figures.biodistribution import biodistribution
 from hepatojax.report.figures.courses import clinical_courses, infusion_days
 from hepatojax.report.figures.gallery import arm_files
 from hepatojax.report.figures.ledger import ledger, ledger_of, relative_error
-from hepatojax.report.figures.maps import field_maps, middle_plane, tissue
+from hepatojax.report.figures.maps import colour_limits, field_maps, middle_plane, tissue
 from hepatojax.report.figures.profiles import zonal_mean, zonal_profiles
 from hepatojax.report.figures.sources import source_shares
-from hepatojax.report.figures.style import MissingQuantity, chosen_times
+from hepatojax.report.figures.style import MissingQuantity, chosen_times, printed, spanned
 
 
 @pytest.fixture
@@ -49,6 +56,39 @@ def test_one_arm_alone_can_be_drawn(study):
     assert arm_files(study / "intravenous") == {"intravenous": study / "intravenous" / "run.vtkhdf"}
 
 
+def test_arms_of_another_scenario_are_left_out_with_one_warning(study, tmp_path):
+    old, older, new = ("2026-01-01", "a"), ("2025-01-01", "a"), ("2026-02-01", "b")
+    for arm, origin in {"standard_care": new, "intravenous": new, "past": old, "long_past": older}.items():
+        shutil.copytree(study / "intravenous", tmp_path / arm)
+        with h5py.File(tmp_path / arm / "run.vtkhdf", "r+") as file:
+            file["provenance/created_utc"], file["provenance/scenario_sha256"] = origin
+    with pytest.warns(UserWarning, match="another scenario") as warned:
+        assert list(arm_files(tmp_path)) == ["standard_care", "intravenous"]
+    assert [str(warning.message).split(": ")[1] for warning in warned] == [
+        "long_past, past left out, of another scenario than intravenous"
+    ]
+    with warnings.catch_warnings(action="error"):
+        assert list(arm_files(tmp_path / "past")) == ["past"]
+
+
+def test_plot_draws_the_file_it_was_given(study, tmp_path, capsys):
+    for name in ("run.vtkhdf", "copy.vtkhdf"):
+        (tmp_path / "arm").mkdir(exist_ok=True)
+        shutil.copy(study / "intravenous" / "run.vtkhdf", tmp_path / "arm" / name)
+    with h5py.File(tmp_path / "arm" / "copy.vtkhdf", "r+") as file:
+        del file["provenance/ledger"]
+    assert main(["plot", str(tmp_path / "arm" / "copy.vtkhdf")]) == 0
+    done = capsys.readouterr()
+    assert "ledger.png" not in done.out and str(tmp_path / "arm" / "figures" / "courses.png") in done.out
+    assert done.err.startswith("warning: figure ledger left out") and done.err.count("\n") == 1
+
+
+def test_info_of_a_pipe_is_one_line(tmp_path, capsys):
+    os.mkfifo(tmp_path / "pipe")
+    assert main(["info", str(tmp_path / "pipe")]) == 2
+    assert capsys.readouterr().err.startswith("error: ")
+
+
 def test_maps_show_the_middle_plane_masked_outside_the_hexagon_in_micrometres(runs):
     run = runs["standard_care"]
     figure = field_maps(run, "maps", ("oxygen", "absent"), [0.0, 672.0])
@@ -60,6 +100,58 @@ def test_maps_show_the_middle_plane_masked_outside_the_hexagon_in_micrometres(ru
     assert first.images[0].get_extent() == [-468.0, 468.0, -540.0, 540.0]
     assert first.images[0].get_clim() == last.images[0].get_clim()
     assert "[mmHg]" in figure.axes[-1].get_ylabel()
+
+
+def test_a_uniform_map_lies_in_the_middle_of_its_scale_and_nan_does_not_count():
+    uniform = np.ma.masked_less(np.array([[33.0, 33.0, np.nan, -1.0]]), 0.0)
+    low, high, above = colour_limits("oxygen", [uniform])
+    assert low + high == pytest.approx(66.0) and 0.01 < high - low < 1.0 and not above
+    assert colour_limits("debris", [0.0 * uniform]) == (0.0, 1.0, False)
+    assert colour_limits("oxygen", [np.ma.masked_all((1, 2))]) == (0.0, 1.0, False)
+
+
+def test_the_scale_of_the_blood_speed_ends_below_that_of_the_vessels_and_says_so(runs):
+    speeds = np.ma.array(np.append(np.linspace(0.0, 10.0, 99), 1000.0))
+    low, high, above = colour_limits("flow_speed", [speeds])
+    assert low == 0.0 and 9.0 < high < 12.0 and above
+    bar = field_maps(runs["standard_care"], "maps", ("flow_speed",)).axes[-1]
+    assert bar.get_ylabel() == "superficial speed of blood [µm/s]\nends at percentile 98"
+    assert not colour_limits("hgf", [speeds])[2]
+
+
+def test_units_are_printed_as_a_reader_writes_them():
+    assert [printed(unit) for unit in ("um/s", "cells/mm3", "1e6 cells", "um2")] == [
+        "µm/s",
+        "cells/mm³",
+        "10⁶ cells",
+        "µm²",
+    ]
+
+
+def test_a_well_mixed_lobule_shows_a_point_for_each_day(runs):
+    run = replace(runs["intravenous"], static={"zone": np.full(runs["intravenous"].shape, 0.5)})
+    assert {line.get_marker() for line in zonal_profiles({"arm": run}).axes[0].lines} == {"o"}
+    assert {line.get_marker() for line in zonal_profiles(runs).axes[0].lines} == {""}
+
+
+def test_a_profile_at_rest_is_not_zoomed_into_its_rounding(runs, tmp_path):
+    run = runs["intravenous"]
+    oxygen = 20.0 + 1e-8 * np.broadcast_to(run.static["zone"].astype(float), (len(run.times_h), *run.shape))
+    with h5py.File(tmp_path / "fields.h5", "w") as file:
+        resting = replace(run, fields={"oxygen": file.create_dataset("oxygen", data=oxygen)})
+        low, high = zonal_profiles({"arm": resting}).axes[0].get_ylim()
+    assert high - low == pytest.approx(0.02, rel=1e-3)
+
+
+def test_a_course_at_rest_is_not_zoomed_into_its_rounding(runs):
+    still = {name: np.full_like(values, 20.0) for name, values in runs["intravenous"].series.items()}
+    noisy = {name: values + 1e-8 * np.arange(len(values)) for name, values in still.items()}
+    control = replace(runs["intravenous"], series=still)
+    figure = clinical_courses({"still": control, "noisy": replace(control, series=noisy)})
+    for axes in (figure.axes[1], figure.axes[6]):
+        low, high = axes.get_ylim()
+        assert high - low == pytest.approx(0.02, rel=1e-3)
+    assert spanned(1.0, 2.0, 2.0) == (1.0, 2.0)
 
 
 def test_zonal_mean_of_the_zone_is_the_zone_and_of_a_constant_the_constant(runs):
@@ -96,6 +188,11 @@ def test_biodistribution_shows_treated_arms_only_and_cells_per_lobule(runs):
     figure = biodistribution(runs)
     assert len(figure.axes) == 3
     assert np.array_equal(figure.axes[2].lines[0].get_ydata(), runs["intravenous"].series["msc_per_lobule"])
+
+
+def test_biodistribution_without_an_infusion_is_left_out(runs):
+    with pytest.raises(MissingQuantity, match="no arm"):
+        biodistribution({"standard_care": runs["standard_care"]})
 
 
 def test_source_shares_are_ratios_of_time_integrals(runs):
