@@ -59,7 +59,7 @@ SIGNALS = {
     "msc": "MSC",
 }
 SOURCES = {
-    "education": "phagocytes educated",
+    "education": "educated phagocytes",
     "hgf": "HGF made in the lobule",
     "m2": "new M2 macrophages",
     "macrophage_m2": "M2 macrophages",
