@@ -37,7 +37,7 @@ from hepatojax.tissue.perfusion import PerfusionParameters
 from hepatojax.tissue.signals import SignalParameters
 
 _SECONDS_PER_MINUTE = 60.0
-_RESTTOLERANCE = 1e-8
+_REST_TOLERANCE = 1e-8
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 
@@ -151,7 +151,7 @@ def require_rest(rest: Rest) -> None:
     Raises:
         SimulationError: the sweeps did not settle, or a constant that must be positive is negative.
     """
-    if not float(rest.change) < _RESTTOLERANCE:
+    if not float(rest.change) < _REST_TOLERANCE:
         raise SimulationError(
             Status.REST_NOT_CONVERGED,
             Status.REST_NOT_CONVERGED.describe(residual=float(rest.change), relative_to="the state"),
