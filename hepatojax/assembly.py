@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from functools import partial
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -19,10 +19,18 @@ from hepatojax.body.hazards import HazardParameters
 from hepatojax.body.immune_memory import ImmuneMemoryParameters
 from hepatojax.body.liver_tests import LiverTestParameters
 from hepatojax.body.plasma import body_signal
+from hepatojax.body.toxin import ToxinParameters
 from hepatojax.model import Disease, LiverModel, ModelParameters, Numerics
-from hepatojax.parameters.registry import Parameters, from_registry, load_parameters, switched_off
+from hepatojax.parameters.registry import (
+    ParameterError,
+    Parameters,
+    from_registry,
+    load_parameters,
+    replaced,
+    switched_off,
+)
 from hepatojax.presets import Presets, digest, kept
-from hepatojax.rest import Rest, derive_rest, first_guess, rest_state
+from hepatojax.rest import Rest, derive_rest, first_guess, rest_state, with_rest
 from hepatojax.scenario import DEFAULT_SPACING_UM, LobuleSpec, Scenario, domain_extent_um, grid_cells
 from hepatojax.state import LiverState
 from hepatojax.status import SimulationError, Status
@@ -38,6 +46,7 @@ from hepatojax.tissue.signals import SignalParameters
 
 _SECONDS_PER_MINUTE = 60.0
 _REST_TOLERANCE = 1e-8
+_BUILT_ONCE = ("geometry.lobule", "geometry.central", "geometry.portal", "product.hgf_by_source")
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 
@@ -87,6 +96,7 @@ def _labelled_lobule(scenario: Scenario, parameters: Parameters, labels: np.ndar
         (spacing, spacing, spacing),
         spec.central_vein_radius_um or geometry.central_vein_radius_um,
         spec.portal_tract_radius_um or geometry.portal_tract_radius_um,
+        lobules=spec.lobules_in_image,
     )
     return _heterogeneous(spec, lobule)
 
@@ -130,7 +140,7 @@ def resting_model(
         rest_resistance=jnp.ones(()),
         patient=patient,
         product=cell_product(scenario.product, parameters.product),
-        disease=Disease(0.0, 0.0, 0.0, 0.0),
+        disease=Disease(activity=0.0),
         lobule_share=1.0,
         numerics=numerics,
     )
@@ -142,7 +152,7 @@ def resting_model(
     return model, rest_state(model, rest)
 
 
-_derive_rest = partial(jax.jit, static_argnames="sweeps")(derive_rest)
+_derive_rest = jax.jit(derive_rest)
 
 
 def require_rest(rest: Rest) -> None:
@@ -163,6 +173,46 @@ def require_rest(rest: Rest) -> None:
             )
 
 
+def with_parameters(
+    model: LiverModel, parameters: Parameters, values: Mapping[str, Any], healthy: Lobule | None = None
+) -> LiverModel:
+    """The model with some numbers of the registry replaced wherever they act, and its rest derived anew.
+
+    Pure and differentiable in the values: this is the derivative by a parameter. One number of the registry stands in
+    several leaves of `LiverModel.parameters`, and what it does to the rest is in none of them.
+
+    Args:
+        model: of `hepatojax.build`. parameters: the registry that it was built from.
+        values: "subject.name" -> value in the unit of the file; no range is checked.
+        healthy: the lobule without its fibrotic septa, if it has some.
+
+    Returns:
+        The model. A start state that belongs to other values is not changed.
+
+    Raises:
+        ParameterError: an unknown name, or one that only `build` uses: geometry, and the source of a product.
+    """
+    for name in values:
+        if name.startswith(_BUILT_ONCE):
+            raise ParameterError(f"parameters.{name}: only `build` uses it; build another model")
+    changed = replaced(parameters, values)
+    own = {subject: _of(subject, changed, values) for subject in ("patient", "product")}
+    new = dataclasses.replace(
+        model,
+        lobule=model.lobule if healthy is None else healthy,
+        parameters=model_parameters(changed),
+        patient=dataclasses.replace(model.patient, **own["patient"]),
+        product=dataclasses.replace(model.product, **own["product"]),
+    )
+    return dataclasses.replace(with_rest(new), lobule=model.lobule)
+
+
+def _of(subject: str, parameters: Parameters, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The replaced numbers of a subject, in canonical units."""
+    names = (name.removeprefix(f"{subject}.") for name in values if name.startswith(f"{subject}."))
+    return {name: parameters.subjects[subject][name] for name in names}
+
+
 def model_parameters(parameters: Parameters) -> ModelParameters:
     """All parameters of the model, from the registry of a species."""
     r = parameters
@@ -174,6 +224,7 @@ def model_parameters(parameters: Parameters) -> ModelParameters:
         biodistribution=from_registry(BiodistributionParameters, r.biodistribution),
         liver_tests=from_registry(LiverTestParameters, r.liver_tests),
         hazards=from_registry(HazardParameters, r.hazards),
+        toxin=from_registry(ToxinParameters, r.toxin),
         perfusion=from_registry(PerfusionParameters, r.perfusion),
         oxygen=from_registry(OxygenParameters, r.oxygen),
         signals={name: signal_parameters(r.signals[name]) for name in SIGNALS},

@@ -174,7 +174,11 @@ def _solve_group(
 
 
 def _closure(model: LiverModel, name: str, fields: Fields) -> BodyClosure:
-    potency = {"hgf": fields.potency_hgf, "vegf": fields.potency_vegf}.get(name, 1.0)
+    potency = 1.0
+    if name == "vegf":
+        potency = fields.potency_vegf
+    if name == "hgf":  # the only one that licensing raises, here as in the liver
+        potency = fields.potency_hgf * fields.licensing_outside
     signal = model.parameters.body_signals[name]
     closure = domain_closure(signal, fields.load_response, fields.msc_outside, potency, model.domains)
     return BodyClosure(closure.clearance_um3_s, closure.source_nM_um3_s)

@@ -16,9 +16,9 @@ from hepatojax.body.scores import albi, child_pugh, meld, meld_3
 from hepatojax.coupling import Evidence
 from hepatojax.mechanism import Fields
 from hepatojax.model import LiverModel
+from hepatojax.parameters.registry import Scalar
 from hepatojax.state import QuasiSteady
 
-HYPOXIC_MMHG = 10.0  # HIF half-maximum, PARAMETERS O13; the threshold of the reported fraction only
 ZONES = {"periportal": (0.0, 1.0 / 3.0), "midzonal": (1.0 / 3.0, 2.0 / 3.0), "pericentral": (2.0 / 3.0, 1.0)}
 
 
@@ -70,7 +70,7 @@ def _cells_per_lobule(r: Reading, field: str) -> Array:
     return _cells_in_liver(r, field) * 1e6 / (r.model.domains * r.model.lobule.lobules)
 
 
-def _share_below(r: Reading, threshold: float) -> Array:
+def _share_below(r: Reading, threshold: Scalar) -> Array:
     return r.model.grid.mean((r.fields.oxygen < threshold).astype(r.fields.oxygen.dtype))
 
 
@@ -134,8 +134,8 @@ TISSUE = (
     Endpoint(
         "hypoxic_fraction",
         "-",
-        f"share of the tissue below {HYPOXIC_MMHG:g} mmHg",
-        lambda r: _share_below(r, HYPOXIC_MMHG),
+        "share of the tissue below the half saturation of the hypoxic response, 10 mmHg by default",
+        lambda r: _share_below(r, r.model.parameters.biology.metabolism.hypoxia_half_saturation),
         smooth=False,
     ),
     Endpoint("oxygen_extraction", "-", "oxygen taken up over oxygen delivered", lambda r: r.evidence.extraction),

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from hepatojax.body.biodistribution import ORGANS, PoolCourse, deaths_per_hour, distribute
+from hepatojax.body.biodistribution import ORGANS, PoolCourse, Trapped, deaths_per_hour, distribute
 from hepatojax.coupling import Evidence, first_failure, solve_quasi_steady
 from hepatojax.endpoints import endpoints_of
 from hepatojax.mechanism import Fields, Rates, pytree
@@ -82,17 +82,12 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
     step_h = model.numerics.macro_step_h
     start_h = state.step.astype(jnp.float64) * step_h
     states = {**state.voxel, **{name: state.body[name] for name in BODY_STATES}}
-    first_guess = _distribute(model, state, schedule, start_h, state.voxel["debris"])
-    given = _given(model, start_h, first_guess)
-    middle, volume = _predict(
-        model,
-        state,
-        states,
-        given,
-        _arrivals(model, state, first_guess, state.quasi_steady, state.body["liver_volume"]),
-    )
+    courses, trapped = _distribute(model, state, schedule, start_h, state.voxel["debris"])
+    given = _given(model, start_h, courses)
+    arrivals = _arrivals(model, state, courses, trapped, state.quasi_steady)
+    middle, volume = _predict(model, state, states, given, arrivals)
 
-    courses = _distribute(model, state, schedule, start_h, middle["debris"])
+    courses, trapped = _distribute(model, state, schedule, start_h, middle["debris"])
     given = _given(model, start_h, courses)
     fields = Fields({**given, **middle, "liver_volume": volume})
     solved, fields, evidence = solve_quasi_steady(model, fields, state.quasi_steady)
@@ -104,7 +99,7 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
         step_h,
         diluted=DILUTED,
         volume_ratio_end=volume_end / state.body["liver_volume"],
-        sources=_arrivals(model, state, courses, solved, volume),
+        sources=_arrivals(model, state, courses, trapped, solved),
         tracked=("msc_adherent", "msc_engrafted", "msc_label"),
     )
     moved = jnp.asarray(True)
@@ -124,7 +119,7 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
 
 def _distribute(
     model: LiverModel, state: LiverState, schedule: DoseSchedule, start_h: Array, debris: Array
-) -> dict[str, PoolCourse]:
+) -> tuple[dict[str, PoolCourse], Trapped]:
     return distribute(
         {name: state.body[name] for name in POOLS},
         schedule,
@@ -143,8 +138,8 @@ def _given(model: LiverModel, start_h: Array, courses: dict[str, PoolCourse]) ->
     step_h = model.numerics.macro_step_h
     outside = sum(courses["msc"].mean.values(), jnp.zeros(()))
     pools = {f"{kind}_{organ}": amount for kind in courses for organ, amount in courses[kind].mean.items()}
-    activity = model.disease.mean_activity(start_h, step_h)
-    return {**inputs(model, activity, deaths_per_hour(courses["msc"], step_h), outside), **pools}
+    harm = model.disease.harm(start_h, step_h, model.parameters.toxin)
+    return {**inputs(model, harm, deaths_per_hour(courses["msc"], step_h), outside), **pools}
 
 
 def _rates_at(
@@ -181,27 +176,30 @@ def _predict(
 
 
 def _arrivals(
-    model: LiverModel, state: LiverState, courses: dict[str, PoolCourse], solved: QuasiSteady, volume: Array
+    model: LiverModel,
+    state: LiverState,
+    courses: dict[str, PoolCourse],
+    trapped: Trapped,
+    solved: QuasiSteady,
 ) -> dict[str, Arrival]:
     """Cells that reach the lobule in this step, where the flow carries them [cells/mm3, and per sinusoid].
 
-    Densities count per volume at the start of the step, since growth dilutes them; sinusoids are those of the middle.
+    All count per volume at the start of the step, since growth dilutes them.
     """
     litres = model.patient.liver_volume_l * state.body["liver_volume"]
+    blocking = model.product.plugging / model.parameters.sinusoids_per_litre
+
+    def arrival(amount: Array, first_moment: Array, factor: Array | float) -> Arrival:
+        def spread(cells: Array) -> Array:
+            return (cells * factor / litres).astype(solved.arrival.dtype) * solved.arrival
+
+        return Arrival(spread(amount), spread(first_moment))
+
     viable, label = courses["msc"], courses["label"]
-    sinusoids = model.parameters.sinusoids_per_litre * model.patient.liver_volume_l * volume
-    trapped = model.product.plugging / sinusoids
-
-    def arrival(course: PoolCourse, factor: Array) -> Arrival:
-        def spread(amount: Array) -> Array:
-            return (amount * factor).astype(solved.arrival.dtype) * solved.arrival
-
-        return Arrival(spread(course.liver_amount), spread(course.liver_first_moment))
-
     return {
-        "msc_adherent": arrival(viable, 1.0 / litres),
-        "msc_label": arrival(label, 1.0 / litres),
-        "plugging": arrival(viable, trapped),
+        "msc_adherent": arrival(viable.liver_amount, viable.liver_first_moment, 1.0),
+        "msc_label": arrival(label.liver_amount, label.liver_first_moment, 1.0),
+        "plugging": arrival(trapped.amount, trapped.first_moment, blocking),
     }
 
 
@@ -221,6 +219,8 @@ def move_cells(
     model: LiverModel, states: dict[str, Array], solved: QuasiSteady, volume: Float[Array, ""]
 ) -> tuple[dict[str, Array], Bool[Array, ""]]:
     """Hepatocytes move down crowding, MSC spread and drift up CXCL12; one implicit, positive step, first order.
+
+    Living MSC take their label along.
 
     Args:
         states: slow states at the end of the step, voxel fields (nz, ny, nx).
@@ -246,7 +246,26 @@ def move_cells(
         for name, (potential, motility) in paths.items()
     }
     converged = jnp.stack([eased.converged, *(motion.converged for motion in moved.values())]).all()
-    return {**states, **{name: motion.density for name, motion in moved.items()}}, converged
+    after = {name: motion.density for name, motion in moved.items()}
+    label = carried_label(states["msc_label"], states["msc_adherent"], after["msc_adherent"])
+    return {**states, **after, "msc_label": label}, converged
+
+
+def carried_label(
+    label: Float[Array, "nz ny nx"], before: Float[Array, "nz ny nx"], after: Float[Array, "nz ny nx"]
+) -> Float[Array, "nz ny nx"]:
+    """Label after living cells have moved, l - s a + s a' with s the label of a living cell.
+
+    s is 1, but where living cells came to outnumber their label it is the lowest l / a of the tissue, so that label
+    stays positive and its amount is that of before.
+
+    Args:
+        label: l [cells/mm3]. before, after: living cells a and a' [cells/mm3], of equal amount.
+    """
+    carrying = before > 0
+    each = jnp.where(carrying, label / jnp.where(carrying, before, 1.0), 1.0)
+    share = jnp.min(jnp.where(each < 1.0, each, 1.0))
+    return (label - share * before) + share * after
 
 
 def _ledger(

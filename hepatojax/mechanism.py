@@ -2,7 +2,7 @@
 
 Three kinds exist. An *algebraic* mechanism returns derived fields. A *slow* mechanism returns production and
 loss rates of states, and named transfers between them, so that dy/dt = P - D y. The *quasi-steady* fields (flow,
-oxygen, signals) are solved by `hepatojax.model`, which declares them as provided.
+oxygen, signals) are solved by `hepatojax.coupling`; `hepatojax.model` declares them as provided.
 """
 
 from __future__ import annotations

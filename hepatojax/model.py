@@ -21,6 +21,7 @@ from hepatojax.body.hazards import HazardParameters
 from hepatojax.body.immune_memory import ImmuneMemoryParameters, deaths_seen
 from hepatojax.body.liver_tests import LiverTestParameters
 from hepatojax.body.plasma import BodySignal
+from hepatojax.body.toxin import ToxinParameters, mean_toxin_response
 from hepatojax.mechanism import MEAN, Fields, FieldSpec, Mechanism, Rates, check_composition, pytree, static
 from hepatojax.numerics.grid import Grid
 from hepatojax.parameters.registry import Scalar
@@ -58,7 +59,7 @@ STRUCTURE = (
     *_rules("biology.stem_cells", stem_cells.sinusoid_blocking, stem_cells.msc_census),
     *_rules("biology.matrix", matrix.matrix_degradation),
     *_rules("biology.immunity", immunity.debris_sensing),
-    *_rules("biology.injury", injury.cause_zonation, injury.debris_clearance),
+    *_rules("biology.injury", injury.harm_zonation, injury.debris_clearance),
     *_rules("biology.vessels", vessels.sinusoidal_conductance),
     *_rules("biology.metabolism", metabolism.respiration),
     *_rules("growth", growth.growth),
@@ -103,15 +104,14 @@ _ROOMS = (
     *(growth, immune_memory, biodistribution, liver_tests, hazards),
 )
 SPECIFICATIONS: tuple[FieldSpec, ...] = tuple(spec for room in _ROOMS for spec in room.FIELDS)
-FIELD_TABLE = {spec.name: spec for spec in SPECIFICATIONS}
 POOLS = tuple(spec.name for spec in biodistribution.FIELDS)
 STEPPED = tuple(spec for spec in SPECIFICATIONS if spec.kind == "state" and spec.name not in (*POOLS, "liver_volume"))
 VOXEL_STATES = tuple(spec.name for spec in STEPPED if spec.location == "voxel")
 BODY_STATES = tuple(spec.name for spec in STEPPED if spec.location == "body")
 DILUTED = tuple(spec.name for spec in STEPPED if spec.diluted)
 INPUTS = (
-    *("zone", "activity", "liver_volume", "msc_deaths_all", "msc_deaths_education", "msc_outside"),
-    *("potency_hgf", "potency_vegf", "potency_education", "potency_contact"),
+    *("zone", "activity", "toxin_response", "liver_volume", "msc_deaths_all", "msc_deaths_education", "msc_outside"),
+    *("potency_hgf", "potency_vegf", "potency_education", "potency_contact", "licensed"),
     *("rest_apoptosis", "rest_m2_influx", "rest_stellate_activation", "rest_collagen_deposition"),
     *("rest_inflammation", "rest_tgf_response", "rest_vegf", "rest_mass", "rest_function"),
     *POOLS,
@@ -145,15 +145,23 @@ class Numerics:
 
 @pytree
 class Disease:
-    """Course of the activity of the cause: constant, with a flare.
+    """Course of what harms the liver: a cause at constant activity with a flare, and one dose of a toxin.
 
-    activity: [-]. flare: added [-] from flare_start_h to flare_end_h [h].
+    activity: [-]. flare: added [-] from flare_start_h to flare_end_h [h]. toxin_mg_kg: dose [mg/kg], taken at toxin_h
+    [h].
     """
 
     activity: Scalar
-    flare: Scalar
-    flare_start_h: Scalar
-    flare_end_h: Scalar
+    flare: Scalar = 0.0
+    flare_start_h: Scalar = 0.0
+    flare_end_h: Scalar = 0.0
+    toxin_mg_kg: Scalar = 0.0
+    toxin_h: Scalar = 0.0
+
+    def harm(self, start_h: Array, length_h: Array | float, toxin: ToxinParameters) -> dict[str, Float[Array, ""]]:
+        """Mean activity and mean response to the toxin over an interval, as inputs of the mechanisms [-]."""
+        response = mean_toxin_response(self.toxin_mg_kg, self.toxin_h, start_h, length_h, toxin)
+        return {"activity": self.mean_activity(start_h, length_h), "toxin_response": response}
 
     def mean_activity(self, start_h: Array, length_h: Array | float) -> Float[Array, ""]:
         """Mean activity over an interval, so that a flare may begin at any time [-]."""
@@ -177,6 +185,7 @@ class ModelParameters:
     biodistribution: BiodistributionParameters
     liver_tests: LiverTestParameters
     hazards: HazardParameters
+    toxin: ToxinParameters
     perfusion: PerfusionParameters
     oxygen: OxygenParameters
     signals: dict[str, SignalParameters]
@@ -261,24 +270,22 @@ def slow_rates(rules: tuple[Rule, ...], fields: Fields, model: LiverModel) -> Ra
     )
 
 
-def inputs(model: LiverModel, activity: Array, outside: dict[str, Array], msc_outside: Array) -> dict[str, Any]:
+def inputs(model: LiverModel, harm: dict[str, Array], outside: dict[str, Array], msc_outside: Array) -> dict[str, Any]:
     """What mechanisms read beside states and solved fields.
 
     Args:
-        activity: of the cause [-].
+        harm: activity of the cause and response to the toxin, see `Disease.harm` [-].
         outside: viable cells lost per time in lung, spleen and other organs [1e6 cells/h].
         msc_outside: viable cells outside the liver [1e6 cells].
     """
     product = model.product
     return {
         "zone": model.lobule.zone,
-        "activity": activity,
         "msc_outside": msc_outside,
         "deaths_outside": outside,
-        "potency_hgf": product.potency_hgf,
-        "potency_vegf": product.potency_vegf,
-        "potency_education": product.potency_education,
-        "potency_contact": product.potency_contact,
+        "licensed": product.licensed,
+        **harm,
+        **product.potencies(),
         **model.rest,
     }
 

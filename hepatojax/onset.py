@@ -35,13 +35,14 @@ INTEGRALS = (
 
 
 def diseased(scenario: Scenario, model: LiverModel) -> LiverModel:
-    """The model of a healthy liver with the course of the disease and the septa that it has left.
+    """The model of a healthy liver with the course of the disease, a toxin and the septa that it has left.
 
     Day 0 comes `flare_lead_h` after the flare began. The constants of rest stay those of the lobule without septa.
     """
     spec = scenario.disease
     start = spec.flare_start_h - spec.flare_lead_h
-    disease = Disease(spec.activity, spec.flare, start, start + spec.flare_duration_h)
+    flare = (spec.flare, start, start + spec.flare_duration_h)
+    disease = Disease(spec.activity, *flare, spec.toxin_mg_kg, spec.toxin_h)
     share, lobule = 1.0 - spec.resected_fraction, scarred(scenario.lobule, model.lobule)
     return dataclasses.replace(model, lobule=lobule, disease=disease, lobule_share=share)
 
@@ -99,7 +100,7 @@ def chronic_state(
         whole = dataclasses.replace(ill, lobule_share=1.0)  # a resection follows at day 0
         return relaxed(scenario, whole, lifted(model, healthy, chronic_column(scenario, parameters, presets)))
 
-    numerics = dataclasses.replace(scenario.run, end_h=0.0, fields=())
+    numerics = dataclasses.replace(scenario.run, end_h=0.0, save_every_h=0.0, fields=())
     patient = (scenario.species, scenario.patient, scenario.disease)
     key = repr(("chronic", digest(ill.lobule), *patient, numerics, parameters.hash))
     return kept(presets, key, healthy, compute)
@@ -108,22 +109,26 @@ def chronic_state(
 def chronic_column(scenario: Scenario, parameters: Parameters, presets: Presets | None = None) -> Column:
     """Years at constant activity on a porto-central column, which depends on the patient but not on the grid.
 
+    Transport and drive are those of the run; two macro-steps a day are enough for states that change in weeks.
+
     Raises:
         SimulationError: the course failed.
     """
     spec, lobule = scenario.disease, _size_of(scenario.lobule)
+    how = {name: getattr(scenario.run, name) for name in ("transport", "drive", "pressure_drop_pa")}
+    run = RunSpec(steps_per_day=CHRONIC_STEPS_PER_DAY, precision="float64", **how)
     reduced = dataclasses.replace(
         scenario,
         lobule=dataclasses.replace(lobule, geometry="column"),
         grid=GridSpec(cells=(COLUMN_CELLS, 1, 1)),
-        run=RunSpec(steps_per_day=CHRONIC_STEPS_PER_DAY, precision="float64", transport="upwind"),
+        run=run,
     )
     cause = (spec.activity, spec.chronic_days)
-    key = repr(("column", scenario.species, scenario.patient, lobule, *cause, parameters.hash))
+    key = repr(("column", scenario.species, scenario.patient, lobule, run, *cause, parameters.hash))
 
     def compute() -> Column:
         model, state = resting_model(reduced, parameters, build_lobule(reduced, parameters))
-        model = dataclasses.replace(model, disease=Disease(spec.activity, 0.0, 0.0, 0.0))
+        model = dataclasses.replace(model, disease=Disease(spec.activity))
         count = round(spec.chronic_days * CHRONIC_STEPS_PER_DAY)
         state, (reports, _) = advance_jitted(model, state, schedule_of(()), count, count, (), "none")
         require_success(reports.status)
@@ -162,18 +167,20 @@ def lifted(model: LiverModel, healthy: LiverState, column: Column) -> LiverState
 def relaxed(scenario: Scenario, model: LiverModel, state: LiverState) -> LiverState:
     """The lifted state after a week at constant activity and the time of the flare before day 0, with step 0 there.
 
+    It goes in intervals of the run's own length, which are compiled already, and one for what is left.
+
     Raises:
         SimulationError: the course failed.
     """
-    run = scenario.run
-    every = round(run.save_every_h / model.numerics.macro_step_h)
-    intervals = int(np.ceil((RELAXATION_H + scenario.disease.flare_lead_h) / run.save_every_h))
-    state = state.replace(step=jnp.asarray(-intervals * every, jnp.int32))
+    run, step_h = scenario.run, model.numerics.macro_step_h
+    steps = round(np.ceil((RELAXATION_H + scenario.disease.flare_lead_h) / step_h - 1e-9))
+    every = round(run.save_every_h / step_h)
+    counts = [every] * (steps // every) + [steps % every] * (steps % every > 0)
+    state = state.replace(step=jnp.asarray(-steps, jnp.int32))
     rows = max((len(arm.infusions) for arm in scenario.arms), default=1)
-    for _ in range(intervals):
-        state, (reports, _) = advance_jitted(
-            model, state, schedule_of((), max(rows, 1)), every, every, run.fields, "none"
-        )
+    untreated = schedule_of((), max(rows, 1))
+    for count in counts:
+        state, (reports, _) = advance_jitted(model, state, untreated, count, count, run.fields, "none")
         require_success(reports.status)
     return state.replace(body={**state.body, **dict.fromkeys(INTEGRALS, jnp.zeros(()))})
 

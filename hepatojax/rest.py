@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.flatten_util import ravel_pytree
 from jaxtyping import Array, Float
 
 from hepatojax.biology.hepatocytes import hepatocyte_turnover, identity_turnover
@@ -29,6 +31,7 @@ from hepatojax.model import (
     respond,
     structure,
 )
+from hepatojax.numerics.quasi_steady import implicit_solution
 from hepatojax.state import Circulation, LiverState, QuasiSteady
 
 SWEEPS = 48
@@ -60,29 +63,84 @@ class Rest:
     lowest: dict[str, Float[Array, ""]]
 
 
-def derive_rest(model: LiverModel, sweeps: int = SWEEPS) -> Rest:
+def derive_rest(model: LiverModel) -> Rest:
     """Find the resting lobule by sweeps: solve flow, oxygen and signals, then balance every state point by point.
 
-    A sweep leaves a small part of the error, since the states of rest hardly act on the fields that they see. Pure
-    and of fixed length, so that constants of rest may stand inside a differentiated function; sweeps of a lobule that
-    stands still are skipped.
+    A sweep leaves a small part of the error, since the states of rest hardly act on the fields that they see. The
+    derivative is that of the balances themselves, by the implicit function theorem, so that the constants of rest may
+    stand inside a differentiated function.
 
     Args:
         model: its `rest` and `rest_resistance` are not used.
-        sweeps: largest number of sweeps.
 
     Returns:
-        The rest; `change` says how well it stands still, `lowest` whether it exists.
+        The rest; `change` says how well it stands still, `lowest` whether it exists. Fields and `change` carry no
+        derivative.
 
     Reference: BIOLOGY A11.4.
     """
     precise = dataclasses.replace(model.numerics, precision="float64", tolerance=1e-12, pressure_tolerance=1e-12)
     model = dataclasses.replace(model, numerics=precise, lobule_share=1.0)
+    start = first_guess(model)
+    given = (model, start.solved)
+    flat, (solved, change) = implicit_solution(_imbalance, _settle, _solve_balances, given, _flat(start))
+    still = _unflat(given, flat)
+    return dataclasses.replace(still, solved=solved, change=change, lowest=_lowest(model, still.constants))
 
-    def improved(rest: Rest, _: None) -> tuple[Rest, None]:
-        return lax.cond(rest.change <= SETTLED, lambda rest: rest, lambda rest: _sweep(model, rest), rest), None
 
-    return lax.scan(improved, first_guess(model), None, length=sweeps)[0]
+def _flat(rest: Rest) -> Float[Array, " n"]:
+    """What the balances determine, in one vector."""
+    return ravel_pytree((rest.voxel, rest.constants, rest.resistance))[0]
+
+
+def _unflat(given: tuple[LiverModel, QuasiSteady], flat: Float[Array, " n"]) -> Rest:
+    """The rest of a vector of balances; the solved fields are those to start the solvers with."""
+    model, solved = given
+    like = first_guess(model)
+    voxel, constants, resistance = ravel_pytree((like.voxel, like.constants, like.resistance))[1](flat)
+    return dataclasses.replace(like, voxel=voxel, constants=constants, resistance=resistance, solved=solved)
+
+
+def _swept(given: tuple[LiverModel, QuasiSteady], flat: Float[Array, " n"]) -> Float[Array, " n"]:
+    return _flat(_sweep(given[0], _unflat(given, flat)))
+
+
+def _imbalance(given: tuple[LiverModel, QuasiSteady], flat: Float[Array, " n"]) -> Float[Array, " n"]:
+    return flat - _swept(given, flat)
+
+
+def _settle(
+    given: tuple[LiverModel, QuasiSteady], flat: Float[Array, " n"]
+) -> tuple[Float[Array, " n"], tuple[QuasiSteady, Array]]:
+    """Sweeps until nothing moves, or the largest number of them."""
+    _, rest = lax.while_loop(
+        lambda carry: (carry[0] < SWEEPS) & (carry[1].change > SETTLED),
+        lambda carry: (carry[0] + 1, _sweep(given[0], carry[1])),
+        (0, _unflat(given, flat)),
+    )
+    return _flat(rest), (rest.solved, rest.change)
+
+
+def _solve_balances(
+    given: tuple[LiverModel, QuasiSteady], flat: Float[Array, " n"], right: Float[Array, " n"], transposed: bool
+) -> Float[Array, " n"]:
+    """(1 - S)^-1 r for the linearised sweep S, by the series r + S r + S^2 r + ..., which falls as the sweeps do."""
+    sweep = partial(_swept, given)
+    if transposed:
+        pull = jax.vjp(sweep, flat)[1]
+    else:
+        push = jax.linearize(sweep, flat)[1]
+    size = jnp.max(jnp.abs(right))
+
+    def add_term(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        count, term, total = carry
+        term = pull(term)[0] if transposed else push(term)
+        return count + 1, term, total + term
+
+    def unsettled(carry: tuple[Array, Array, Array]) -> Array:
+        return (carry[0] < SWEEPS) & (jnp.max(jnp.abs(carry[1])) > SETTLED * size)
+
+    return lax.while_loop(unsettled, add_term, (jnp.zeros((), jnp.int32), right, right))[2]
 
 
 def with_rest(model: LiverModel) -> LiverModel:
@@ -161,7 +219,8 @@ def first_guess(model: LiverModel) -> Rest:
 def _fields(model: LiverModel, rest: Rest) -> Fields:
     nothing = jnp.zeros(())
     body = {**dict.fromkeys((*BODY_STATES, *POOLS), nothing), "regulatory_t": jnp.ones(())}
-    given = inputs(model, nothing, dict.fromkeys(ORGANS, nothing), nothing)
+    unharmed = {"activity": nothing, "toxin_response": nothing}
+    given = inputs(model, unharmed, dict.fromkeys(ORGANS, nothing), nothing)
     level = {"liver_volume": jnp.ones(()), "bilirubin_mg_dl": jnp.ones(()), "factor_vii": jnp.ones(())}
     return Fields({**body, **level, **given, **rest.constants, **rest.voxel})
 

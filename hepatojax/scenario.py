@@ -67,6 +67,7 @@ class LobuleSpec:
     inlet_septa: bool = False
     tiling: tuple[int, int] = (1, 1)
     labels_file: str | None = None
+    lobules_in_image: float = 1.0
     permeability_log_sd: float = 0.0
     permeability_correlation_um: float = 60.0
     fibrotic_septa: int = 0
@@ -93,6 +94,7 @@ class DiseaseSpec:
     flare_lead_h: time of flare that has passed at day 0 (a patient is treated when the failure shows).
     resected_fraction: share of the lobules removed at day 0.
     lesion_fraction: share of hepatocytes necrotic at day 0 where the zone coordinate is at or above `lesion_from_zone`.
+    toxin_mg_kg: one dose of a toxin like acetaminophen, taken at `toxin_h`.
     """
 
     start: str = "healthy"
@@ -105,11 +107,17 @@ class DiseaseSpec:
     resected_fraction: float = 0.0
     lesion_fraction: float = 0.0
     lesion_from_zone: float = 0.0
+    toxin_mg_kg: float = 0.0
+    toxin_h: float = 0.0
 
 
 @dataclass(frozen=True)
 class ProductSpec:
-    """The cell product."""
+    """The cell product.
+
+    licensed: how far the cells are licensed before infusion, 0 not at all, 1 as by much TNF.
+    batch: strength of this batch, in standard deviations of the logarithm of potency from the median batch.
+    """
 
     source: str = "bone_marrow"
     viability: float = 1.0
@@ -118,6 +126,8 @@ class ProductSpec:
     potency_education: float = 1.0
     potency_contact: float = 1.0
     homing: float = 1.0
+    licensed: float = 0.0
+    batch: float = 0.0
     diameter_um: float | None = None
 
 
@@ -200,8 +210,8 @@ def domain_extent_um(
 ) -> tuple[float, float, float]:
     """Edges (x, y, z) of the box that the grid fills [um]; vertices of hexagons point along y.
 
-    A column runs from the rim of the cylinder of the hexagon's area to the wall of the central vein. A label image has
-    its own extent, which is known once it is read.
+    A column runs from the rim of the cylinder of the hexagon's area to the wall of the central vein; one cell is as
+    wide as the radius of that cylinder. A label image has its own extent, which is known once it is read.
 
     Raises:
         ValueError: the geometry is a label image.
@@ -212,7 +222,7 @@ def domain_extent_um(
     if lobule.geometry == "column":
         return rim_um - central_vein_radius_um, 2.0 * rim_um, height_um
     if lobule.geometry == "well_mixed":
-        return 2.0 * rim_um, 2.0 * rim_um, height_um
+        return rim_um, rim_um, height_um
     across, along = lobule.tiling if lobule.geometry == "tiling" else (1, 1)
     width = math.sqrt(3.0) * radius_um * (across + (0.5 if along > 1 else 0.0))
     return width, radius_um * (1.5 * along + 0.5), height_um

@@ -65,7 +65,7 @@ class Status(IntEnum):
         """One sentence: what, when, how badly, where, and what to try.
 
         Args:
-            time_h: time of the run [h].
+            time_h: time of the run [h]; None before day 0, where nothing has been saved.
             residual: of the solve, as a share of `relative_to` [-].
             relative_to: what the residual is measured against.
             iterations: steps that the solver took.
@@ -80,7 +80,8 @@ class Status(IntEnum):
         if voxel is not None:
             details.append(f"worst at voxel ({', '.join(str(int(i)) for i in voxel)})")
         where = f": {', '.join(details)}" if details else ""
-        return f"{self.statement}{when}{where}" + (f"; {self.advice}" if self.advice else "")
+        advice = self.advice if time_h is None else _ADVICE_IN_A_RUN.get(self, self.advice)
+        return f"{self.statement}{when}{where}" + (f"; {advice}" if advice else "")
 
 
 _STATEMENT: Mapping[Status, str] = MappingProxyType(
@@ -105,13 +106,20 @@ _ADVICE: Mapping[Status, str] = MappingProxyType(
         Status.PRESSURE_NOT_CONVERGED: "try a lower lobule.fibrotic_contrast or a finer grid across the septa",
         Status.OXYGEN_NOT_CONVERGED: 'try a finer grid near the septa or transport = "upwind"',
         Status.SIGNALS_NOT_CONVERGED: 'try more run.steps_per_day or transport = "upwind"',
-        Status.NOT_FINITE: "what was saved before stays usable; try more run.steps_per_day or precision float64",
+        Status.NOT_FINITE: "try more run.steps_per_day or precision float64",
         Status.NEGATIVE_STATE: "this is a defect of the solver: please report it with the scenario",
-        Status.DEAD_LIVER: "what was saved before stays usable; endpoints after this time have no meaning",
+        Status.DEAD_LIVER: "try a lower disease.activity or disease.flare, or a shorter disease.flare_lead_h",
         Status.STOPPED: "what was saved before stays usable",
         Status.ARRIVAL_NOT_CONVERGED: "try precision float64 or a finer grid near the septa",
         Status.MOTION_NOT_CONVERGED: "try more run.steps_per_day or precision float64",
         Status.REST_NOT_CONVERGED: "undo overrides in [parameters] that move a healthy lobule far from rest",
+    }
+)
+
+_ADVICE_IN_A_RUN: Mapping[Status, str] = MappingProxyType(
+    {
+        Status.NOT_FINITE: f"what was saved before stays usable; {_ADVICE[Status.NOT_FINITE]}",
+        Status.DEAD_LIVER: "what was saved before stays usable; endpoints after this time have no meaning",
     }
 )
 
@@ -132,16 +140,23 @@ class HepatojaxError(Exception):
 
 
 class SimulationError(HepatojaxError):
-    """A computation ended with a status other than `Status.OK`."""
+    """A computation ended with a status other than `Status.OK` and without a result, so its exit code is never DONE."""
 
     def __init__(self, status: Status, message: str):
         super().__init__(message)
         self.status = status
-        self.exit_code = status.exit_code
+        code = status.exit_code
+        self.exit_code = ExitCode.NOT_CONVERGED if code == ExitCode.DONE else code
 
 
 class OutputError(HepatojaxError):
     """Results cannot be written where they were asked for."""
+
+
+class WriteError(HepatojaxError):
+    """The disk refused in the middle of a run."""
+
+    exit_code = ExitCode.WRITE_ERROR
 
 
 class DeviceError(HepatojaxError):

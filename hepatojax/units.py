@@ -6,6 +6,8 @@ partial pressures in mmHg, cell densities in cells/mm3, body pools of cells in 1
 
 from __future__ import annotations
 
+from typing import Any
+
 SECONDS_PER_HOUR = 3600.0
 HOURS_PER_DAY = 24.0
 UM3_PER_LITRE = 1e15
@@ -39,6 +41,8 @@ CANONICAL = (
     "l/h/kg",
     "kg",
     "kg/l",
+    "l/kg",
+    "mg/kg",
     "g/l",
     "mg/dl",
     "mg/dl/h",
@@ -92,16 +96,7 @@ class UnitError(ValueError):
     """A unit that the package does not know."""
 
 
-def canonical_unit(unit: str) -> str:
-    """The unit that numbers stated in `unit` are held in.
-
-    Raises:
-        UnitError: the unit is unknown.
-    """
-    return _entry(unit)[0]
-
-
-def to_canonical(value: float, unit: str) -> float:
+def to_canonical(value: Any, unit: str) -> Any:
     """A number stated in `unit`, in the canonical unit: value x factor.
 
     Raises:

@@ -38,8 +38,8 @@ class ImmunityParameters:
 
 
 FIELDS = (
-    FieldSpec("macrophage_m1", "-", "voxel", "state", "inflammatory macrophages per resting density"),
-    FieldSpec("macrophage_m2", "-", "voxel", "state", "resolving macrophages per resting density"),
+    FieldSpec("macrophage_m1", "-", "voxel", "state", "inflammatory macrophages per resting density", diluted=True),
+    FieldSpec("macrophage_m2", "-", "voxel", "state", "resolving macrophages per resting density", diluted=True),
     FieldSpec(
         "macrophage_educated", "-", "voxel", "state", "macrophages educated by MSC per resting density", diluted=True
     ),

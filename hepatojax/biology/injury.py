@@ -1,4 +1,4 @@
-"""What harms hepatocytes and what repairs them: TNF, the cause, anoxia, overload; inflammation and necrosis."""
+"""What harms hepatocytes and what repairs them: TNF, the cause, a toxin, anoxia, overload; inflammation, necrosis."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ class InjuryParameters:
     direct_rate: Scalar  # [1/h]
     immune_rate: Scalar  # [1/h]
     cause_zonation: Scalar  # [-]
+    toxin_rate: Scalar  # [1/h]
+    toxin_zonation: Scalar  # [-]
     killing_rate: Scalar  # [1/h]
     killing_half_saturation: Scalar  # [nM]
     killing_exponent: Scalar  # [-]
@@ -37,6 +39,7 @@ class InjuryParameters:
 
 FIELDS = (
     FieldSpec("cause_weight", "-", "voxel", "algebraic", "zonation of the cause, not normalised"),
+    FieldSpec("toxin_weight", "-", "voxel", "algebraic", "zonation of the activation of a toxin, not normalised"),
     FieldSpec("tnf_toxicity", "-", "voxel", "algebraic", "killing response to tissue TNF", high=1.0),
     FieldSpec("inflammation", "-", "voxel", "algebraic", "inflammation index, 0 in health", high=1.0),
     FieldSpec("injury_rate", "1/h", "voxel", "algebraic", "rate at which hepatocytes are injured"),
@@ -47,20 +50,21 @@ FIELDS = (
 )
 
 
-@algebraic(reads=("zone",), writes=("cause_weight",))
-def cause_zonation(fields: Fields, p: InjuryParameters) -> dict[str, Array]:
-    """Where the cause acts, w = exp(b (xi - 1/2)); `injury_rates` divides it by its mean.
+@algebraic(reads=("zone",), writes=("cause_weight", "toxin_weight"))
+def harm_zonation(fields: Fields, p: InjuryParameters) -> dict[str, Array]:
+    """Where the cause and a toxin act, w = exp(b (xi - 1/2)); `injury_rates` divides each by its mean.
 
     Args:
         fields: zone xi [-], (nz, ny, nx).
-        p: log ratio b, central vein over portal tract [-].
+        p: log ratios b, central vein over portal tract [-].
 
     Returns:
-        cause_weight [-].
+        cause_weight and toxin_weight [-].
 
-    Reference: BIOLOGY A5.
+    Reference: BIOLOGY A5; MODEL 5 (a toxin is activated by pericentral CYP).
     """
-    return {"cause_weight": jnp.exp(p.cause_zonation * (fields.zone - 0.5))}
+    place = fields.zone - 0.5
+    return {"cause_weight": jnp.exp(p.cause_zonation * place), "toxin_weight": jnp.exp(p.toxin_zonation * place)}
 
 
 @algebraic(reads=("tnf", "rest_inflammation"), writes=("tnf_toxicity", "inflammation"))
@@ -107,6 +111,9 @@ def inflammation_response(tnf: Float[Array, "*shape"], p: InjuryParameters) -> F
         "effector_t",
         "cause_weight",
         "mean_cause_weight",
+        "toxin_response",
+        "toxin_weight",
+        "mean_toxin_weight",
         "tnf_toxicity",
         "atp",
         "load_excess",
@@ -117,12 +124,12 @@ def inflammation_response(tnf: Float[Array, "*shape"], p: InjuryParameters) -> F
 def injury_rates(fields: Fields, p: InjuryParameters) -> dict[str, Array]:
     """Rates of injury, repair and necrosis.
 
-        k_inj = ag (k_dir + k_imm te) w / <w> + k_tnf T + k_an (1 - a)^2 + k_od H(x, K_od, n_od)
+        k_inj = ag (k_dir + k_imm te) w / <w> + k_tox X v / <v> + k_tnf T + k_an (1 - a)^2 + k_od H(x, K_od, n_od)
         k_rep = k_r a / (1 + g_r T),   k_nec = k_n (1 + g_T T + g_a (1 - a))
 
     Args:
-        fields: cause_weight w, tnf_toxicity T, atp a, injured [-], each (nz, ny, nx); scalars activity ag,
-            effector_t te, mean_cause_weight <w>, load_excess x [-].
+        fields: cause_weight w, toxin_weight v, tnf_toxicity T, atp a, injured [-], each (nz, ny, nx); scalars
+            activity ag, effector_t te, toxin_response X, load_excess x, and the means <w>, <v> [-].
         p: rates k [1/h], gains g [-].
 
     Returns:
@@ -133,7 +140,8 @@ def injury_rates(fields: Fields, p: InjuryParameters) -> dict[str, Array]:
     toxicity, failure = fields.tnf_toxicity, 1.0 - fields.atp
     cause = fields.activity * (p.direct_rate + p.immune_rate * fields.effector_t)
     overload = p.overload_rate * hill(fields.load_excess, p.overload_half_saturation, p.overload_exponent)
-    injury = cause * fields.cause_weight / fields.mean_cause_weight + overload
+    poison = p.toxin_rate * fields.toxin_response * fields.toxin_weight / fields.mean_toxin_weight
+    injury = cause * fields.cause_weight / fields.mean_cause_weight + poison + overload
     injury = injury + p.killing_rate * toxicity + p.anoxia_rate * failure**2
     necrosis = p.necrosis_rate * (1.0 + p.necrosis_tnf_gain * toxicity + p.necrosis_energy_gain * failure)
     return {

@@ -181,20 +181,20 @@ def hgf_secretion(fields: Fields, p: SecretionParameters) -> dict[str, Array]:
 
 @algebraic(reads=("quiescent", "primed", "injured"), writes=("hgf_uptake",))
 def hgf_uptake(fields: Fields, p: SecretionParameters) -> dict[str, Array]:
-    """Uptake of HGF from plasma at low level, k (q + p + i / 2); the solve of the signal saturates it.
+    """Uptake of HGF from plasma at low level, k (q + p + w i); the solve of the signal saturates it.
 
     Args:
         fields: quiescent q, primed p, injured i [-], each (nz, ny, nx).
-        p: signals.hgf.uptake_rate_1_h k [1/h].
+        p: signals.hgf.uptake_rate_1_h k [1/h], uptake_injured w [-].
 
     Returns:
         hgf_uptake [1/h] per bulk tissue volume.
 
     Reference: BIOLOGY A4; PARAMETERS C1, C2.
     """
-    return {
-        "hgf_uptake": p.signals["hgf"]["uptake_rate_1_h"] * (fields.quiescent + fields.primed + 0.5 * fields.injured)
-    }
+    own = p.signals["hgf"]
+    cells = fields.quiescent + fields.primed + own["uptake_injured"] * fields.injured
+    return {"hgf_uptake": own["uptake_rate_1_h"] * cells}
 
 
 @algebraic(reads=("hgf", "debris", "load_response"), writes=("hgf_active",))

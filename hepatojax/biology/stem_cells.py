@@ -34,13 +34,14 @@ FIELDS = (
     FieldSpec("msc_engrafted", "cells/mm3", "voxel", "state", "viable MSC in the tissue", diluted=True),
     FieldSpec("msc_derived", "-", "voxel", "state", "hepatocyte-like cells from MSC", diluted=True),
     FieldSpec("msc_label", "cells/mm3", "voxel", "state", "label of MSC, viable or not", diluted=True),
-    FieldSpec("plugging", "-", "voxel", "state", "trapped cells per sinusoid"),
+    FieldSpec("plugging", "-", "voxel", "state", "trapped cells per sinusoid", diluted=True),
     FieldSpec("blocked", "-", "voxel", "algebraic", "share of sinusoids that are plugged", high=1.0),
     FieldSpec("msc_viable", "cells/mm3", "voxel", "algebraic", "viable MSC"),
     FieldSpec("msc_ratio", "-", "voxel", "algebraic", "viable MSC per resting macrophage"),
     FieldSpec("msc_death", "cells/mm3/h", "voxel", "algebraic", "viable MSC lost per time"),
     FieldSpec("msc_contact", "-", "voxel", "algebraic", "share of M1 in contact with MSC"),
     FieldSpec("licensing", "-", "body", "algebraic", "rise of MSC potency under TNF", low=1.0),
+    FieldSpec("licensing_outside", "-", "body", "algebraic", "rise of MSC potency outside the liver", low=1.0),
 )
 
 
@@ -80,20 +81,24 @@ def msc_census(fields: Fields, p: StemCellParameters) -> dict[str, Array]:
     return {"msc_viable": viable, "msc_ratio": viable / p.macrophage_density, "msc_death": death}
 
 
-@algebraic(reads=("mean_tnf",), writes=("licensing",))
+@algebraic(reads=("mean_tnf", "licensed"), writes=("licensing", "licensing_outside"))
 def msc_licensing(fields: Fields, p: StemCellParameters) -> dict[str, Array]:
-    """Rise of MSC potency under inflammation, lic = 1 + g H(<TNF>, K).
+    """Rise of MSC potency by inflammation, and by licensing before infusion, which outlasts the short life of a cell.
+
+        lic = 1 + g (l + (1 - l) H(<TNF>, K)) in the liver,   1 + g l elsewhere
 
     Args:
-        fields: mean_tnf <TNF> [nM], scalar.
+        fields: mean_tnf <TNF> [nM], licensed l [-], scalars.
         p: gain g [-], half saturation K [nM].
 
     Returns:
-        licensing [-], scalar.
+        licensing and licensing_outside [-], scalars.
 
-    Reference: BIOLOGY A6, A8 (amplification 5); PARAMETERS S16.
+    Reference: BIOLOGY A6, A8 (amplification 5); PARAMETERS S16; MODEL 7.
     """
-    return {"licensing": 1.0 + p.licensing * hill(fields.mean_tnf, p.licensing_half_saturation)}
+    before = fields.licensed
+    reached = before + (1.0 - before) * hill(fields.mean_tnf, p.licensing_half_saturation)
+    return {"licensing": 1.0 + p.licensing * reached, "licensing_outside": 1.0 + p.licensing * before}
 
 
 @algebraic(reads=("msc_viable", "macrophage_m1", "potency_contact"), writes=("msc_contact",))

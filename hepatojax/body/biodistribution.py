@@ -13,10 +13,13 @@ from jaxtyping import Array, Float
 from hepatojax.mechanism import FieldSpec, pytree
 from hepatojax.numerics.safe_math import hill
 from hepatojax.parameters.registry import Scalar
+from hepatojax.scenario import ROUTES
 from hepatojax.therapy.schedule import DoseSchedule, windows
 
 ORGANS = ("lung", "spleen", "other")
 KINDS = ("msc", "label")
+_LIVER = len(ORGANS)  # column of the first pass
+_BY_BLOOD = tuple(float(route != "direct") for route in ROUTES)  # what is injected into the tissue passes no sinusoid
 _TERMS = 40  # of the exponential series: exact to round-off while rate x step <= 8
 
 FIELDS = tuple(
@@ -57,6 +60,17 @@ class Kinetics:
 
 
 @pytree
+class Trapped:
+    """Cells that the blood brings to the sinusoids in one step, dead ones of the product included.
+
+    amount: [1e6 cells]. first_moment: integral of the arrivals x time since the start of the step [1e6 cells h].
+    """
+
+    amount: Float[Array, ""]
+    first_moment: Float[Array, ""]
+
+
+@pytree
 class PoolCourse:
     """One kind of cells over one step, every term integrated on its own [1e6 cells].
 
@@ -83,7 +97,7 @@ def distribute(
     homing: Scalar,
     mean_debris: Float[Array, ""],
     p: BiodistributionParameters,
-) -> dict[str, PoolCourse]:
+) -> tuple[dict[str, PoolCourse], Trapped]:
     """Viable cells and label over one step, exact for infusions at any time and of any length.
 
     Args:
@@ -94,19 +108,24 @@ def distribute(
         p: shares [-] and rates [1/h].
 
     Returns:
-        "msc" and "label" -> course over the step.
+        "msc" and "label" -> course over the step; and the cells that the sinusoids of the liver meet.
 
     Reference: BIOLOGY A8; NUMERICS decisions 7 and 8.
     """
-    shares = schedule.route_mix @ first_pass(p)
     caught = windows(schedule, start_h, step_h)
-    inflow = (caught.rate * (body_mass_kg * 1e-6))[:, None] * shares
-    courses = {}
-    for kind, living in zip(KINDS, (viability, 1.0), strict=True):
-        start = jnp.stack([pools[f"{kind}_{organ}"] for organ in ORGANS])
-        kinetics = kinetics_of(kind, homing, mean_debris, p)
-        courses[kind] = course(start, inflow * living, caught.begin_h, caught.end_h, step_h, kinetics)
-    return courses
+    rate = (caught.rate * (body_mass_kg * 1e-6))[:, None]
+    inflow = rate * (schedule.route_mix @ first_pass(p))
+    living = inflow * viability
+    start = {kind: jnp.stack([pools[f"{kind}_{organ}"] for organ in ORGANS]) for kind in KINDS}
+    kinetics = {kind: kinetics_of(kind, homing, mean_debris, p) for kind in KINDS}
+
+    def over_step(kind: str, inflow: Float[Array, "d 4"]) -> PoolCourse:
+        return course(start[kind], inflow, caught.begin_h, caught.end_h, step_h, kinetics[kind])
+
+    by_blood = rate[:, 0] * (schedule.route_mix @ (jnp.asarray(_BY_BLOOD) * first_pass(p)[:, _LIVER]))
+    met = over_step("msc", living.at[:, _LIVER].set(by_blood))
+    courses = {"msc": over_step("msc", living), "label": over_step("label", inflow)}
+    return courses, Trapped(met.liver_amount, met.liver_first_moment)
 
 
 def first_pass(p: BiodistributionParameters) -> Float[Array, "5 4"]:

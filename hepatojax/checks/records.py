@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 
 @dataclass(frozen=True)
 class Record:
@@ -37,6 +40,22 @@ class Check:
     function: Callable[[], Iterable[Record]]
 
 
+def largest(values: Iterable[ArrayLike]) -> float:
+    """The largest of measured values, numbers or arrays; NaN if any is, where the built-in `max` may pass it over."""
+    return float(np.max([np.max(np.asarray(value, float)) for value in values]))
+
+
+def smallest(values: Iterable[ArrayLike]) -> float:
+    """The smallest of measured values, numbers or arrays; NaN if any is, where the built-in `min` may pass it over."""
+    return float(np.min([np.min(np.asarray(value, float)) for value in values]))
+
+
+def relative_change(before: ArrayLike, after: ArrayLike) -> float:
+    """Largest change of a field over its largest value; the change itself where there was nothing."""
+    size = largest([np.abs(np.asarray(before, float))])
+    return largest([np.abs(np.asarray(after, float) - np.asarray(before, float))]) / (1.0 if size == 0.0 else size)
+
+
 def at_most(id: str, quantity: str, value: float, bound: float, unit: str, source: str) -> Record:
     """A record that passes if value <= bound; a NaN never passes."""
     return Record(id, quantity, float(value), unit, f"<= {bound:g}", bool(value <= bound), source)
@@ -53,7 +72,7 @@ def within(id: str, quantity: str, value: float, low: float, high: float, unit: 
 
 
 def reported(id: str, quantity: str, value: float, unit: str, source: str) -> Record:
-    """A record without a bound: a number that readers want beside the scored ones."""
+    """A record without a bound, whatever its value: a number that readers want beside the scored ones."""
     return Record(id, quantity, float(value), unit, "reported", True, source)
 
 

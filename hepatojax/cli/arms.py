@@ -7,8 +7,9 @@ import json
 import resource
 import sys
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 from hepatojax.assembly import build_lobule, registry_of, resting_model
 from hepatojax.build import Study, build_study
 from hepatojax.cli.device import preset_folder
+from hepatojax.cli.output import write_errors
 from hepatojax.cli.progress import progress
 from hepatojax.endpoints import ENDPOINTS
 from hepatojax.io.presets import PresetFolder
@@ -28,9 +30,10 @@ from hepatojax.io.scenario import scenario_to_toml
 from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
 from hepatojax.model import SPECIFICATIONS, LiverModel
 from hepatojax.onset import chronic_column
-from hepatojax.scenario import SIGNALS, Scenario
-from hepatojax.simulate import SaveAt, Solution, join, simulate_chunks
+from hepatojax.scenario import SIGNALS, RunSpec, Scenario
+from hepatojax.simulate import SaveAt, Solution, join, simulate_chunks, whole_steps
 from hepatojax.status import ExitCode, Status
+from hepatojax.units import HOURS_PER_DAY
 
 ENTERING = ("inflow", "secreted", "supplied", "infused")
 _COMPILE_EVENTS = "/jax/core/compile/"
@@ -52,22 +55,30 @@ _UNITS_OF_FIELDS = {
 
 @dataclass
 class CompileClock:
-    """Seconds that JAX has spent on tracing, lowering and compiling since it was made.
+    """Seconds that JAX has spent on tracing, lowering and compiling while it was listened to."""
 
-    After each compilation it hands the compiler's freed memory back to the system: the C library would keep some 700
-    MiB for each large program, more than the run itself needs.
-    """
+    seconds: float = 0.0
 
-    seconds: float = field(default=0.0)
+    def add(self, event: str, duration_secs: float, **_: Any) -> None:
+        """Count an event of JAX if it is one of compilation, and hand the compiler's freed memory back to the system.
 
-    def __post_init__(self) -> None:
-        jax.monitoring.register_event_duration_secs_listener(self._add)
-
-    def _add(self, event: str, duration_secs: float, **_: Any) -> None:
+        The C library would keep some 700 MiB for each large program, more than the run itself needs.
+        """
         if event.startswith(_COMPILE_EVENTS):
             self.seconds += duration_secs
             if duration_secs > _LARGE_PROGRAM_S and sys.platform == "linux":
                 ctypes.CDLL(None).malloc_trim(0)
+
+
+@contextmanager
+def compile_clock() -> Iterator[CompileClock]:
+    """A clock that listens to JAX within the block and not beyond."""
+    clock = CompileClock()
+    jax.monitoring.register_event_duration_secs_listener(clock.add)
+    try:
+        yield clock
+    finally:
+        jax.monitoring.unregister_event_duration_listener(clock.add)
 
 
 def prepare(scenario: Scenario, presets: PresetFolder, image: np.ndarray | None) -> None:
@@ -108,10 +119,10 @@ def run_arms(
 
     Raises:
         OutputError: a folder cannot be made. RunFolderLocked: another run writes there.
-        SimulationError: there is no start state.
+        SimulationError: there is no start state. WriteError: the disk refused later on.
     """
-    with locked_arms(output, [arm.name for arm in scenario.arms]) as folders:
-        clock = CompileClock()
+    names = [arm.name for arm in scenario.arms]
+    with locked_arms(output, names) as folders, write_errors(), compile_clock() as clock:
         presets = PresetFolder(preset_folder())
         prepare(scenario, presets, image)
         study = None if stopped else build_study(scenario, presets, image)
@@ -174,19 +185,19 @@ def _run_arm(
 ) -> ExitCode:
     """Simulate one arm with a durable part at each saved time; its summary says how it ended."""
     start, compiled_before = time.monotonic(), clock.seconds
-    end_h = scenario.run.end_h
+    end_h, total = scenario.run.end_h, _steps_of(scenario.run)
     save = SaveAt(scenario.run.save_every_h, scenario.run.fields)
     parts: list[Solution] = []
-    with progress(arm, end_h, quiet=quiet) as report:
+    with progress(arm, total, quiet=quiet) as report:
         for part in simulate_chunks(study.model, study.state, study.schedules[arm], end_h=end_h, save=save):
             _append(writer, part)
             # only the last state is needed, and the fields are on disk now
             parts = [*(replace(earlier, state=part.state) for earlier in parts), replace(part, saved={})]
-            report(float(part.times_h[-1]), "")
+            report(int(part.state.step))
             if stopped:
                 break
     solution = join(parts)
-    status, message = _ending(solution, end_h)
+    status, message = _ending(solution, total)
     folder = writer.finish({"status": _word(status), "ledger": _ledger(solution), "solver": _solver(solution)}).parent
     compiling = clock.seconds - compiled_before
     seconds = {"compile": compiling, "run": time.monotonic() - start - compiling}
@@ -197,11 +208,15 @@ def _run_arm(
     return status.exit_code
 
 
-def _ending(solution: Solution, end_h: float) -> tuple[Status, str]:
-    """How a course ended, and the sentence that says so."""
-    reached_h = float(solution.times_h[-1])
-    if int(solution.status) == Status.OK and reached_h < end_h:
-        return Status.STOPPED, Status.STOPPED.describe(time_h=reached_h)
+def _steps_of(run: RunSpec) -> int:
+    """Macro-steps of a whole course: a time in hours is rounded, so that it cannot say whether one is complete."""
+    return whole_steps("run.end_h", run.end_h, HOURS_PER_DAY / run.steps_per_day)
+
+
+def _ending(solution: Solution, total: int) -> tuple[Status, str]:
+    """How a course of `total` macro-steps ended, and the sentence that says so."""
+    if int(solution.status) == Status.OK and int(solution.state.step) < total:
+        return Status.STOPPED, Status.STOPPED.describe(time_h=float(solution.times_h[-1]))
     return Status(int(solution.status)), solution.message()
 
 
@@ -216,7 +231,8 @@ def _header(scenario: Scenario, arm: str, model: LiverModel, origin: dict[str, s
         title=f"{scenario.title}: {arm}",
         spacing_um=lobule.grid.spacing_um,
         shape=lobule.grid.shape,
-        quantities={**_UNITS_OF_SERIES, **_UNITS_OF_FIELDS},
+        quantities=_UNITS_OF_FIELDS,
+        series_quantities=_UNITS_OF_SERIES,
         static={name: np.asarray(values) for name, values in static.items()},
         provenance=origin,
     )
@@ -252,7 +268,7 @@ def _signed(term: str, value: float) -> float:
 
 def _summary(scenario: Scenario, solution: Solution, seconds: dict[str, float]) -> dict[str, Any]:
     """What `summary.json` holds beside how the run ended: what it cost, how well it balances, what came out."""
-    day = float(solution.times_h[-1]) / 24.0
+    day = float(solution.times_h[-1]) / HOURS_PER_DAY
     endpoints = {
         name: {"unit": _UNITS_OF_SERIES[name].unit, "day": day, "value": float(values[-1])}
         for name, values in solution.endpoints.items()

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hepatojax.cli.options import add_device
+from hepatojax.cli.output import lasting
 from hepatojax.status import ExitCode, HepatojaxError, OutputError
 
 if TYPE_CHECKING:
@@ -59,6 +60,12 @@ def validate_model(options: argparse.Namespace) -> ExitCode:
 
 
 def _run_suite(checks: Iterable[Check], options: argparse.Namespace) -> ExitCode:
+    """Every check that is chosen, whether or not anybody reads to the end."""
+    with lasting("stdout"):
+        return _run_each(checks, options)
+
+
+def _run_each(checks: Iterable[Check], options: argparse.Namespace) -> ExitCode:
     from hepatojax.checks.records import run_checks, write_json
 
     records = []

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from hepatojax import __version__
 from hepatojax.cli import checks, results, run, scenario
+from hepatojax.cli.output import lasting, reason_of
 from hepatojax.io.provenance import DISCLAIMER
 from hepatojax.status import ExitCode, HepatojaxError
 
@@ -44,11 +45,16 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code, see `hepatojax.status.ExitCode`.
     """
     options = parser().parse_args(arguments)
+    with lasting("stderr"):
+        return _act(options)
+
+
+def _act(options: argparse.Namespace) -> int:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _show_warning
             return int(options.action(options))
-    except (HepatojaxError, OSError, RuntimeError, KeyboardInterrupt) as error:
+    except (HepatojaxError, OSError, RuntimeError, MemoryError, KeyboardInterrupt) as error:
         code = exit_code(error)
         if options.debug or code is None:
             raise
@@ -62,7 +68,10 @@ def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
 
 
 def exit_code(error: BaseException) -> ExitCode | None:
-    """The exit code for an error that a user can act on; None for a defect, which keeps its traceback."""
+    """The exit code for an error that a user can act on; None for a defect, which keeps its traceback.
+
+    A reader who has left ends the verbs that only print, and that is no fault of theirs; `run` outlasts him.
+    """
     if isinstance(error, HepatojaxError):
         return error.exit_code
     if isinstance(error, KeyboardInterrupt):
@@ -71,10 +80,10 @@ def exit_code(error: BaseException) -> ExitCode | None:
         return ExitCode.DONE
     if isinstance(error, OSError):
         return ExitCode.WRITE_ERROR if error.errno in _DISK_ERRORS else ExitCode.REJECTED_INPUT
-    return ExitCode.NO_MEMORY_OR_DEVICE if _out_of_memory(error) else None
+    return ExitCode.NO_MEMORY_OR_DEVICE if isinstance(error, MemoryError) or _device_is_full(error) else None
 
 
-def _out_of_memory(error: BaseException) -> bool:
+def _device_is_full(error: BaseException) -> bool:
     return "RESOURCE_EXHAUSTED" in str(error)
 
 
@@ -84,8 +93,10 @@ def _lines(error: BaseException) -> list[str]:
     if isinstance(error, BrokenPipeError):
         return []
     if isinstance(error, OSError) and error.strerror:
-        return [f"{error.filename}: {error.strerror}" if error.filename else error.strerror]
-    if _out_of_memory(error):
+        return [reason_of(error)]
+    if isinstance(error, MemoryError):
+        return [": ".join(["this machine ran out of memory", *str(error).splitlines()[:1]])]
+    if _device_is_full(error):
         return ["the device ran out of memory; use fewer cells or precision float32"]
     return str(error).splitlines() or [type(error).__name__]
 

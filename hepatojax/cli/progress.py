@@ -10,8 +10,8 @@ from contextlib import contextmanager
 LINE_EVERY_S = 30.0
 
 
-Report = Callable[[float, str], None]
-"""Called with the work done so far and a word on the state of things."""
+Report = Callable[[float], None]
+"""Called with the work done so far."""
 
 
 @contextmanager
@@ -22,7 +22,7 @@ def progress(title: str, total: float, *, quiet: bool = False) -> Iterator[Repor
         title: what is being done. total: amount of work, in the unit of `done`. quiet: True shows nothing.
     """
     if quiet:
-        yield lambda done, note: None
+        yield lambda done: None
     elif sys.stdout.isatty():
         with _bar(title, total) as report:
             yield report
@@ -32,40 +32,24 @@ def progress(title: str, total: float, *, quiet: bool = False) -> Iterator[Repor
 
 @contextmanager
 def _bar(title: str, total: float) -> Iterator[Report]:
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TaskProgressColumn,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+    from rich import progress as rich
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TaskProgressColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[note]}"),
-    )
-    with Progress(*columns) as bar:
-        task = bar.add_task(title, total=total, note="")
-        yield lambda done, note: bar.update(task, completed=done, note=note)
+    columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.TaskProgressColumn())
+    with rich.Progress(*columns, rich.TimeElapsedColumn(), rich.TimeRemainingColumn()) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def _lines(title: str, total: float) -> Report:
     start = last = time.monotonic()
 
-    def report(done: float, note: str) -> None:
+    def report(done: float) -> None:
         nonlocal last
         now = time.monotonic()
         if now - last < LINE_EVERY_S and done < total:
             return
         last = now
         left = "" if done <= 0 or done >= total else f", {(now - start) * (total / done - 1.0):.0f} s left"
-        print(
-            f"{title}: {100.0 * done / total:.0f} %, {now - start:.0f} s{left}{'  ' if note else ''}{note}", flush=True
-        )
+        print(f"{title}: {100.0 * done / total:.0f} %, {now - start:.0f} s{left}", flush=True)
 
     return report

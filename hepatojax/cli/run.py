@@ -9,12 +9,13 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
 from hepatojax.cli.options import add_device, add_scenario, read_image, read_scenario, require_lobule
+from hepatojax.cli.output import lasting, write_errors
 from hepatojax.status import ExitCode, OutputError
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -34,7 +35,15 @@ def register(verbs: Any) -> None:
 
 
 def run_scenario(options: argparse.Namespace) -> ExitCode:
-    """Simulate every arm; refuse what cannot work before anything is imported, compiled or written."""
+    """Simulate every arm; refuse what cannot work before anything is imported, compiled or written.
+
+    Nobody need read what it prints: the run goes on without a reader.
+    """
+    with lasting("stdout"):
+        return _run_scenario(options)
+
+
+def _run_scenario(options: argparse.Namespace) -> ExitCode:
     from hepatojax.io.scenario.size import require_memory
 
     scenario = read_scenario(options)
@@ -62,7 +71,8 @@ def run_scenario(options: argparse.Namespace) -> ExitCode:
     if code == ExitCode.DONE and not options.no_figures:
         from hepatojax.report.figures import draw_run
 
-        draw_run(options.output, options.output / "figures")
+        with write_errors():
+            draw_run(options.output, options.output / "figures")
     return code
 
 
@@ -132,7 +142,8 @@ def _watch(receiving: int, caught: list[int]) -> None:
         if caught:
             leave_at_once()
         caught.append(number[0])
-        os.write(STANDARD_ERROR, b"stopping after the next save; again to stop at once\n")
+        with suppress(BrokenPipeError):  # nobody reads, but the second signal is still to be watched for
+            os.write(STANDARD_ERROR, b"stopping after the next save; again to stop at once\n")
 
 
 def leave_at_once() -> NoReturn:

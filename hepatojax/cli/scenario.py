@@ -44,14 +44,16 @@ def check_scenario(options: argparse.Namespace) -> ExitCode:
     print(f"grid          {cells} cells of {spacing} um (x, y, z)")
     print(f"time          {scenario.run.end_h / 24.0:g} days, {size.macro_steps} macro-steps in all arms")
     print(
-        f"memory        about {size.memory_gib:.2g} GB in {scenario.run.precision}; {free_memory_gib():.3g} GB are free"
+        f"memory        about {size.memory_gib:.2g} GiB in {scenario.run.precision};"
+        f" {free_memory_gib():.3g} GiB are free"
     )
     print(f"Peclet        {size.peclet:.2g} of a cell (oxygen, blood at {size.speed_um_s:.2g} um/s halfway)")
     print(f"Damkohler     {size.damkohler:.2g} (oxygen demand over supply at rest)")
-    print(
-        f"resolution    {per_length:.2g} cells per oxygen penetration length of {size.penetration_length_um:.0f} um"
-        f" (at least {CELLS_PER_PENETRATION_LENGTH:g})"
-    )
+    if scenario.lobule.geometry != "well_mixed":
+        print(
+            f"resolution    {per_length:.2g} cells per oxygen penetration length of {size.penetration_length_um:.0f} um"
+            f" (at least {CELLS_PER_PENETRATION_LENGTH:g})"
+        )
     print(f"expected      {size.minutes:.2g} minutes on two cores, compilation included")
     return ExitCode.DONE
 

@@ -1,14 +1,11 @@
 """Guarded readers of label images: a file from elsewhere is checked before a byte of its data is believed.
 
-A hostile HDF5 file can name any local file as its storage, follow links out of itself, claim terabytes, or be a pipe
-that never answers; a NumPy file can carry pickled code. Everything but plain integers stored in the file is refused.
-
-Reference: RELIABILITY 3.6 (16 hostile files, with what a naive reader does).
+Beside what `hepatojax.io.guards` names, a NumPy file can carry pickled code. Everything but plain integers stored in
+the file is refused.
 """
 
 from __future__ import annotations
 
-import stat
 from pathlib import Path
 from tokenize import TokenError
 from typing import BinaryIO
@@ -17,12 +14,11 @@ import h5py
 import numpy as np
 from jaxtyping import UInt8
 
+from hepatojax.io.guards import announced_bytes, is_regular, own_item, size_fault, storage_fault
 from hepatojax.status import HepatojaxError
 
 LABEL_LIMIT_BYTES = 2 << 30
 HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
-DEFLATE_RATIO = 1100  # deflate cannot compress better than about 1030 : 1
-PLAIN_FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
 
 
 class InputFileError(HepatojaxError, ValueError):
@@ -59,21 +55,6 @@ def read_label_image(path: str | Path, dataset: str = "labels") -> UInt8[np.ndar
     return labels.astype(np.uint8)
 
 
-def is_regular(path: Path) -> bool:
-    """True for a file with bytes to read; a pipe or a device may never answer."""
-    return path.exists() and stat.S_ISREG(path.stat().st_mode)
-
-
-def own_item(file: h5py.File, name: str) -> h5py.Group | h5py.Dataset | None:
-    """What lies at the end of a path of hard links; None where a part is missing or a link of another kind."""
-    item: h5py.Group | h5py.Dataset = file
-    for part in name.strip("/").split("/"):
-        if not isinstance(item, h5py.Group) or not isinstance(item.get(part, getlink=True), h5py.HardLink):
-            return None
-        item = item[part]  # type: ignore[assignment]
-    return item
-
-
 def _read_npy(path: Path, file: BinaryIO) -> np.ndarray:
     try:
         version = np.lib.format.read_magic(file)
@@ -93,9 +74,10 @@ def _read_hdf5(path: Path, name: str) -> np.ndarray:
     try:
         with h5py.File(path, "r") as file:
             dataset = _own_dataset(path, file, name)
-            _check_plain_image(path, dataset.shape, dataset.dtype)
-            if dataset.id.get_storage_size() * DEFLATE_RATIO < dataset.nbytes:
-                raise InputFileError(f"{path}: {name} announces {dataset.nbytes} bytes and stores far fewer")
+            _check_plain_image(path, dataset.shape or (), dataset.dtype)  # None where nothing is stored
+            fault = size_fault(dataset)
+            if fault:
+                raise InputFileError(f"{path}: {name} {fault}")
             return dataset[()]
     except OSError as error:
         raise InputFileError(f"{path}: damaged HDF5 file ({str(error).splitlines()[0]})") from None
@@ -108,10 +90,9 @@ def _own_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
         raise InputFileError(f"{path}: no dataset {name!r} stored in the file itself (links are not followed)")
     if not isinstance(item, h5py.Dataset):
         raise InputFileError(f"{path}: {name} is a group, a dataset is wanted")
-    properties = item.id.get_create_plist()
-    filters = {properties.get_filter(number)[0] for number in range(properties.get_nfilters())}
-    if item.external or item.is_virtual or not filters <= PLAIN_FILTERS:
-        raise InputFileError(f"{path}: {name} has external, virtual or plug-in storage; write it plain or with gzip")
+    fault = storage_fault(item)
+    if fault:
+        raise InputFileError(f"{path}: {name} {fault}")
     return item
 
 
@@ -120,6 +101,6 @@ def _check_plain_image(path: Path, shape: tuple[int, ...], kind: np.dtype) -> No
         raise InputFileError(f"{path}: values of type {kind}, a label image holds integers")
     if len(shape) != 3 or min(shape) < 1:
         raise InputFileError(f"{path}: shape {shape}, a label image is (nz, ny, nx)")
-    size = int(np.prod([int(n) for n in shape], dtype=object)) * kind.itemsize
+    size = announced_bytes(shape, kind.itemsize)
     if size > LABEL_LIMIT_BYTES:
         raise InputFileError(f"{path}: {size} bytes, the limit is {LABEL_LIMIT_BYTES}")

@@ -8,7 +8,7 @@ At any moment `run.vtkhdf` opens with every tool that opens the merged file.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +19,7 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from hepatojax.io.readers import is_regular, own_item
+from hepatojax.io.guards import announced_bytes, is_own_file, is_regular, own_item, size_fault, storage_fault
 from hepatojax.io.snapshots import HASHED_NAME, durable_write, hashed_files, is_intact, sweep_temporaries, write_hashed
 from hepatojax.io.vtkhdf import (
     COMPRESSION,
@@ -31,11 +31,13 @@ from hepatojax.io.vtkhdf import (
     part_image,
     run_image,
 )
-from hepatojax.status import HepatojaxError, Status
+from hepatojax.status import HepatojaxError, Status, WriteError
 
 RUN_FILE = "run.vtkhdf"
 PARTS = "parts"
 OK, ENDED = "ok", "ended, how is not recorded"  # statuses of a run, beside the names of `Status`
+NOT_ENDED = "not ended"  # of a file without a status, which is written when a run ends
+EAGER_LIMIT_BYTES = 4 << 30  # of times, maps, series and provenance together; fields are read slice by slice
 MERGE_LIMIT_BYTES = 2 << 30  # the merged image is built in memory; a larger run stays an index over its parts
 
 
@@ -66,7 +68,7 @@ def write_run(
             raise ValueError(f"field {name!r} has shape {values.shape}, expected {(len(times_h), *header.shape)}")
         return create_compressed(file, name, values, header.chunk)
 
-    path = Path(path)
+    path, header = Path(path), replace(header, provenance={"status": ENDED, **header.provenance})
     durable_write(path, run_image(header, times_h, tuple(fields), add_field, series))
     return path
 
@@ -119,7 +121,7 @@ class RunWriter:
                 or the name of another `Status`.
 
         Raises:
-            ResultFileError: a part was damaged on the disk; the index over the others stays.
+            WriteError: a part was damaged on the disk; the index over the others stays.
         """
         self.header = replace(self.header, provenance={**self.header.provenance, "status": ENDED, **(closing or {})})
         if sum(part.stat().st_size for part in self._parts) > MERGE_LIMIT_BYTES:
@@ -127,7 +129,7 @@ class RunWriter:
             return self.path
         damaged = [part.name for part in self._parts if not is_intact(part)]
         if damaged:
-            raise ResultFileError(f"{self._folder}: part {damaged[0]} is damaged, so the run is left unmerged")
+            raise WriteError(f"{self._folder}: part {damaged[0]} is damaged, so the run is left unmerged")
         self._write(self._add_merged)
         for part in self._parts:
             os.unlink(part)
@@ -173,9 +175,10 @@ class RunFile:
     fields: name -> lazy array (t, nz, ny, nx); a slice reads from the file.
     static: name -> map (nz, ny, nx).
     series_times_h, series: macro-steps [h] (n,) and name -> values (n,).
-    units, meanings: of every field, map and series.
+    units, meanings: of every field and map. series_units, series_meanings: of every series, which may have the name of
+        a field.
     provenance: name -> text.
-    merged: False while the file is an index over parts, because the run has not ended or is above 2 GiB.
+    merged: False while fields lie in parts, because the run has not ended or is above 2 GiB.
     """
 
     path: Path
@@ -189,6 +192,8 @@ class RunFile:
     series: Mapping[str, Float[np.ndarray, " n"]]
     units: Mapping[str, str]
     meanings: Mapping[str, str]
+    series_units: Mapping[str, str]
+    series_meanings: Mapping[str, str]
     provenance: Mapping[str, str]
     merged: bool
     file: h5py.File
@@ -200,7 +205,7 @@ class RunFile:
     @property
     def state(self) -> str:
         """How the run ended, as a phrase: "complete", or the name and meaning of another status."""
-        status = self.provenance.get("status", ENDED if self.merged else "not ended")
+        status = self.provenance.get("status", NOT_ENDED)
         if status in Status.__members__:
             status = f"{status}, {Status[status].statement}"
         return ("complete" if status == OK else status) + ("" if self.merged else f" (an index over {PARTS}/)")
@@ -223,7 +228,8 @@ def open_run(path: str | Path) -> RunFile:
         path: `run.vtkhdf`, or the folder that holds it.
 
     Raises:
-        ResultFileError: not a HepatoJAX result, a part is missing, or it points outside its own folder.
+        ResultFileError: not a HepatoJAX result, a part is missing, it points outside its own folder, or it announces
+            more than it holds.
     """
     path = Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
     if not is_regular(path):
@@ -253,7 +259,7 @@ def describe_run(path: str | Path) -> str:
         lines += ["fields"] + [f"  {name:24} {run.units[name]:10} {run.meanings[name]}" for name in run.fields]
         lines += ["static maps"] + [f"  {name:24} {run.units[name]:10} {run.meanings[name]}" for name in run.static]
         lines += ["series (last value)"]
-        lines += [f"  {name:24} {_last(values):>12} {run.units[name]}" for name, values in run.series.items()]
+        lines += [f"  {name:24} {_last(values):>12} {run.series_units[name]}" for name, values in run.series.items()]
         lines += ["provenance"] + [f"  {name:24} {_first_line(text)}" for name, text in run.provenance.items()]
     return "\n".join(lines)
 
@@ -276,54 +282,111 @@ def _read_run(path: Path, file: h5py.File) -> RunFile:
 
 
 def _contents(path: Path, file: h5py.File) -> RunFile:
-    times_h = np.asarray(_trusted(path, file, "time")[:], dtype=np.float64)
-    shape = tuple(_trusted(path, file, axis).size for axis in "zyx")
-    names = [name for name in map(str, file) if name not in RESERVED_NAMES]
-    arrays = {name: _trusted(path, file, name) for name in names}
+    time = _plain(path, file, "time")
+    shape = tuple(_plain(path, file, axis).size for axis in "zyx")
+    arrays = {name: _own(path, file, name) for name in map(str, file) if name not in RESERVED_NAMES}
     fields = {name: array for name, array in arrays.items() if array.dims[0].keys() == ["time"]}
-    series = _group(path, file, "series")
-    wanted = {name: (len(times_h) if name in fields else 1, *shape) for name in arrays}
-    wanted |= dict.fromkeys(series, series["time"].shape)
+    static = {name: _plain(path, file, name) for name in arrays if name not in fields}
+    series, provenance = _group(path, file, "series"), _group(path, file, "provenance")
+    _require_room(path, (time, *static.values(), *series.values(), *provenance.values()))
+    _require_shape(path, fields, (time.size, *shape))
+    _require_shape(path, static, (1, *shape))
+    _require_shape(path, series, series["time"].shape)
+    _require_fields(path, file, fields, (1, *shape))
     series_times = series.pop("time")
-    described = {**arrays, **series}
-    for name, array in described.items():
-        if array.shape != wanted[name] or not array.shape:
-            raise ResultFileError(f"{path}: {name} has shape {array.shape}, wanted is {wanted[name]}")
     return RunFile(
         path=path,
         title=str(file.attrs["title"]),
         spacing_um=tuple(float(h) for h in file["VTKHDF"].attrs["Spacing"][::-1]),  # type: ignore[arg-type]
         shape=shape,  # type: ignore[arg-type]
-        times_h=times_h,
+        times_h=np.asarray(time[:], dtype=np.float64),
         fields=fields,
-        static={name: array[0] for name, array in arrays.items() if name not in fields},
+        static={name: array[0] for name, array in static.items()},
         series_times_h=series_times[()],
         series={name: array[()] for name, array in series.items()},
-        units={name: str(array.attrs["units"]) for name, array in described.items()},
-        meanings={name: str(array.attrs["long_name"]) for name, array in described.items()},
-        provenance={name: str(text.asstr()[()]) for name, text in _group(path, file, "provenance").items()},
+        units=_attribute(arrays, "units"),
+        meanings=_attribute(arrays, "long_name"),
+        series_units=_attribute(series, "units"),
+        series_meanings=_attribute(series, "long_name"),
+        provenance={name: str(text.asstr()[()]) for name, text in provenance.items()},
         merged=not any(array.is_virtual for array in fields.values()),
         file=file,
     )
 
 
+def _attribute(arrays: Mapping[str, h5py.Dataset], attribute: str) -> dict[str, str]:
+    return {name: str(array.attrs[attribute]) for name, array in arrays.items()}
+
+
 def _group(path: Path, file: h5py.File, group: str) -> dict[str, h5py.Dataset]:
     """The datasets of a group by name."""
-    return {name: _trusted(path, file, f"{group}/{name}") for name in map(str, file[group])}  # type: ignore[arg-type]
+    return {name: _plain(path, file, f"{group}/{name}") for name in map(str, file[group])}  # type: ignore[arg-type]
 
 
-def _trusted(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
-    """A dataset that takes its values from this file, or from the parts that lie beside it, and from nowhere else."""
+def _own(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """The dataset of that name, reached by hard links alone."""
     dataset = own_item(file, name)
-    if not isinstance(dataset, h5py.Dataset) or dataset.external:
+    if not isinstance(dataset, h5py.Dataset):
         raise ResultFileError(f"{path}: {name} is not stored in the file itself")
-    for source in dataset.virtual_sources() if dataset.is_virtual else ():
-        folder, _, part = source.file_name.partition("/")
-        if folder != PARTS or HASHED_NAME.fullmatch(part) is None:
-            raise ResultFileError(f"{path}: {name} points to {source.file_name}, which is not a part of this run")
-        if not (path.parent / PARTS / part).is_file():
-            raise ResultFileError(f"{path}: the part {source.file_name} of the run is missing")
     return dataset
+
+
+def _plain(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
+    """A dataset whose values lie in this file, as many as it announces."""
+    dataset = _own(path, file, name)
+    fault = storage_fault(dataset) or size_fault(dataset)
+    if fault:
+        raise ResultFileError(f"{path}: {name} {fault}")
+    return dataset
+
+
+def _require_room(path: Path, eager: Iterable[h5py.Dataset]) -> None:
+    """Refuse a file whose times, maps, series and provenance together would fill the memory."""
+    size = sum(announced_bytes(dataset.shape, dataset.dtype.itemsize) for dataset in eager)
+    if size > EAGER_LIMIT_BYTES:
+        raise ResultFileError(f"{path}: maps and series of {size} bytes, the limit is {EAGER_LIMIT_BYTES}")
+
+
+def _require_shape(path: Path, arrays: Mapping[str, h5py.Dataset], shape: tuple[int, ...]) -> None:
+    for name, array in arrays.items():
+        if array.shape != shape or not array.shape:
+            raise ResultFileError(f"{path}: {name} has shape {array.shape}, wanted is {shape}")
+
+
+def _require_fields(path: Path, file: h5py.File, fields: Mapping[str, h5py.Dataset], saved: tuple[int, ...]) -> None:
+    """Refuse fields that take their values from elsewhere than this file, or the parts that lie beside it.
+
+    Args:
+        saved: shape of a field in a part, (1, nz, ny, nx).
+    """
+    parts: dict[str, set[str]] = {}
+    for name, field in fields.items():
+        if not field.is_virtual:
+            _plain(path, file, name)
+            continue
+        sources = field.virtual_sources()
+        for source in sources:
+            folder, _, part = source.file_name.partition("/")
+            if folder != PARTS or HASHED_NAME.fullmatch(part) is None:
+                raise ResultFileError(f"{path}: {name} points to {source.file_name}, which is not a part of this run")
+            parts.setdefault(part, set()).add(source.dset_name)
+        if len(sources) != field.shape[0]:
+            raise ResultFileError(f"{path}: {name} has {len(sources)} parts for {field.shape[0]} saved times")
+    for part, names in parts.items():
+        _require_part(path.parent / PARTS / part, names, saved)
+
+
+def _require_part(part: Path, names: Iterable[str], shape: tuple[int, ...]) -> None:
+    """Refuse a part that is missing, is no plain file of its own folder, or does not hold a saved time itself."""
+    if not os.path.lexists(part):
+        raise ResultFileError(f"{part}: the part of the run is missing")
+    if part.parent.is_symlink() or not is_own_file(part):
+        raise ResultFileError(f"{part}: the part of the run is a link or no regular file")
+    try:
+        with h5py.File(part, "r") as file:
+            _require_shape(part, {name: _plain(part, file, name) for name in names}, shape)
+    except OSError as error:
+        raise ResultFileError(f"{part}: not a readable HDF5 file ({_first_line(str(error))})") from None
 
 
 def _joined(before: Series, after: Series) -> Series:

@@ -94,11 +94,6 @@ def remove_summary(folder: Path) -> None:
     synchronise_folder(folder)
 
 
-def read_summary(folder: Path) -> dict[str, Any]:
-    """The summary of a run."""
-    return json.loads((folder / SUMMARY_FILE).read_text(encoding="utf-8"))
-
-
 def write_scenario(folder: Path, text: str) -> Path:
     """Write the resolved scenario beside the results."""
     path = folder / SCENARIO_FILE

@@ -60,9 +60,11 @@ class RunHeader:
     title: one line.
     spacing_um: cell size (hz, hy, hx) [um], at rest.
     shape: number of cells (nz, ny, nx).
-    quantities: name -> unit and meaning, for every field, map and series that will be written.
+    quantities: name -> unit and meaning, for every field and map that will be written.
     static: maps that do not change, each (nz, ny, nx).
     provenance: name -> text, number or nested table; stored as text.
+    series_quantities: name -> unit and meaning, for every series; None if `quantities` names them too. A series may
+        have the name of a field and another meaning, such as its mean.
     """
 
     title: str
@@ -71,6 +73,7 @@ class RunHeader:
     quantities: Mapping[str, Described]
     static: Mapping[str, Shaped[np.ndarray, "nz ny nx"]] = field(default_factory=dict)
     provenance: Mapping[str, Any] = field(default_factory=dict)
+    series_quantities: Mapping[str, Described] | None = None
 
     @property
     def chunk(self) -> tuple[int, int, int, int]:
@@ -79,16 +82,28 @@ class RunHeader:
         return 1, nz, ny, nx
 
     def quantity(self, name: str) -> Described:
-        """Unit and meaning of an array.
+        """Unit and meaning of a field or map.
 
         Raises:
             ValueError: the name cannot stand in the file, or has no unit.
         """
-        if name in RESERVED_NAMES or "/" in name or "." in name:
-            raise ValueError(f"{name!r} cannot be the name of a stored quantity: it is reserved or holds '/' or '.'")
-        if name not in self.quantities:
-            raise ValueError(f"{name!r} has no unit: add it to the quantities of the run's header")
-        return self.quantities[name]
+        return _described(self.quantities, name)
+
+    def series_quantity(self, name: str) -> Described:
+        """Unit and meaning of a series.
+
+        Raises:
+            ValueError: the name cannot stand in the file, or has no unit.
+        """
+        return _described(self.quantities if self.series_quantities is None else self.series_quantities, name)
+
+
+def _described(quantities: Mapping[str, Described], name: str) -> Described:
+    if name in RESERVED_NAMES or "/" in name or "." in name:
+        raise ValueError(f"{name!r} cannot be the name of a stored quantity: it is reserved or holds '/' or '.'")
+    if name not in quantities:
+        raise ValueError(f"{name!r} has no unit: add it to the quantities of the run's header")
+    return quantities[name]
 
 
 @dataclass(frozen=True)
@@ -183,7 +198,7 @@ def _add_series(group: h5py.Group, header: RunHeader, series: Series) -> None:
     _make_scale(time, "time", Quantity("h", "time since the start of the run"))
     for name, values in series.values.items():
         dataset = _series_dataset(group, name, values)
-        _label(dataset, header.quantity(name))
+        _label(dataset, header.series_quantity(name))
         dataset.dims[0].attach_scale(time)
 
 

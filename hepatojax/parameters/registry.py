@@ -45,7 +45,7 @@ class ParameterRow:
     """
 
     name: str
-    value: float
+    value: Scalar
     unit: str
     low: float
     high: float
@@ -58,7 +58,7 @@ class ParameterRow:
     overridden: bool = False
 
     @property
-    def canonical(self) -> float:
+    def canonical(self) -> Scalar:
         """The value in the canonical unit."""
         return to_canonical(self.value, self.unit)
 
@@ -138,6 +138,23 @@ def load_parameters(species: str = "human", overrides: Mapping[str, Any] | None 
     for name, value in (overrides or {}).items():
         rows[name] = _override(rows, name, value)
     return Parameters(species=species, rows=tuple(rows.values()), subjects=_nest(rows))
+
+
+def replaced(parameters: Parameters, values: Mapping[str, Any]) -> Parameters:
+    """The parameters with some values replaced, which may be traced: no range is checked.
+
+    Args:
+        parameters: of a species. values: "subject.name" -> value in the unit of the file.
+
+    Raises:
+        ParameterError: unknown name.
+    """
+    rows = {row.name: row for row in parameters.rows}
+    for name, value in values.items():
+        if name not in rows:
+            raise ParameterError(f"parameters.{name}: unknown parameter{suggestion(name, rows)}")
+        rows[name] = dataclasses.replace(rows[name], value=value, overridden=True)
+    return Parameters(species=parameters.species, rows=tuple(rows.values()), subjects=_nest(rows))
 
 
 def switched_off(subject: str) -> dict[str, float]:

@@ -16,11 +16,13 @@ Scalar = float | Float[Array, ""]
 
 @pytree
 class CellProduct:
-    """What is infused.
+    """What is infused; every entry is differentiable.
 
-    viability: share of living cells [-]; all cells carry the label. potency_*: strength of a pathway relative to
-    bone-marrow MSC [-]. homing: factor on the share of released cells that the liver catches [-]. plugging: share of
-    the cells caught in the liver that block a sinusoid [-].
+    viability: share of living cells [-]; all cells carry the label and can block a sinusoid. potency_*: strength of a
+    pathway in the median batch relative to bone-marrow MSC [-]. homing: factor on the share of released cells that the
+    liver catches [-]. licensed: licensing before infusion, 0..1 [-]. diameter_um: of a cell in suspension [um].
+    batch: place of the batch [standard deviations of log potency]. batch_spread: geometric standard deviation of
+    potency between batches, > 1 [-]. sinusoid_diameter_um [um], plugging_exponent [-]: which cells block.
     """
 
     viability: Scalar
@@ -29,13 +31,26 @@ class CellProduct:
     potency_education: Scalar
     potency_contact: Scalar
     homing: Scalar
-    plugging: Scalar
+    licensed: Scalar
+    diameter_um: Scalar
+    batch: Scalar
+    batch_spread: Scalar
+    sinusoid_diameter_um: Scalar
+    plugging_exponent: Scalar
+
+    def potencies(self) -> dict[str, Scalar]:
+        """Potency of every pathway in this batch, f g^z: name -> value [-]."""
+        names = ("potency_hgf", "potency_vegf", "potency_education", "potency_contact")
+        return {name: getattr(self, name) * self.batch_spread**self.batch for name in names}
+
+    @property
+    def plugging(self) -> Float[Array, ""]:
+        """Share of the cells caught in the liver that block a sinusoid, H(diameter, sinusoid diameter, n) [-]."""
+        return hill(self.diameter_um, self.sinusoid_diameter_um, self.plugging_exponent)
 
 
 def cell_product(spec: ProductSpec, subject: Mapping[str, Any]) -> CellProduct:
-    """The product of a scenario, with the factors of its source.
-
-        plugging = H(diameter, sinusoid diameter, n)
+    """The product of a scenario, with the factor of its source on the secretion of HGF.
 
     Args:
         spec: of the scenario. subject: registry subject `product`.
@@ -48,7 +63,6 @@ def cell_product(spec: ProductSpec, subject: Mapping[str, Any]) -> CellProduct:
     sources = subject["hgf_by_source"]
     if spec.source not in sources:
         raise ValueError(f"product source {spec.source!r} is not one of {', '.join(sources)}")
-    diameter = subject["diameter_um"] if spec.diameter_um is None else spec.diameter_um
     return CellProduct(
         viability=spec.viability,
         potency_hgf=spec.potency_hgf * sources[spec.source],
@@ -56,5 +70,10 @@ def cell_product(spec: ProductSpec, subject: Mapping[str, Any]) -> CellProduct:
         potency_education=spec.potency_education,
         potency_contact=spec.potency_contact,
         homing=spec.homing,
-        plugging=float(hill(diameter, subject["sinusoid_diameter_um"], subject["plugging_exponent"])),
+        licensed=spec.licensed,
+        diameter_um=subject["diameter_um"] if spec.diameter_um is None else spec.diameter_um,
+        batch=spec.batch,
+        batch_spread=subject["batch_spread"],
+        sinusoid_diameter_um=subject["sinusoid_diameter_um"],
+        plugging_exponent=subject["plugging_exponent"],
     )

@@ -1,31 +1,62 @@
-"""The rest of a healthy lobule follows its parameters, with a derivative."""
+"""The rest of a healthy lobule follows the numbers of the registry, with a derivative."""
 
 import dataclasses
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
-from hepatojax.assembly import build_lobule, registry_of, resting_model
+from hepatojax.assembly import build_lobule, registry_of, resting_model, with_parameters
 from hepatojax.checks.validate.course import column_case
-from hepatojax.rest import with_rest
+from hepatojax.parameters.registry import ParameterError, load_parameters
 from hepatojax.scenario import GridSpec
 
-pytestmark = pytest.mark.slow  # the derivative of a rest takes a minute or two to compile
+SCENARIO = dataclasses.replace(column_case(), grid=GridSpec(cells=(4, 1, 1)))
 
 
-def test_a_gradient_through_rest_agrees_with_differences():
-    scenario = dataclasses.replace(column_case(), grid=GridSpec(cells=(4, 1, 1)))
-    parameters = registry_of(scenario)
+@pytest.fixture(scope="module")
+def model():
+    parameters = registry_of(SCENARIO)
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        model, _ = resting_model(scenario, parameters, build_lobule(scenario, parameters))
-        portal_mmHg = jnp.asarray(float(model.parameters.portal_mmHg))
+        return resting_model(SCENARIO, parameters, build_lobule(SCENARIO, parameters))[0]
 
-        @jax.jit
-        def silent_death(pressure):
-            changed = dataclasses.replace(model.parameters, portal_mmHg=pressure)
-            return jnp.mean(with_rest(dataclasses.replace(model, parameters=changed)).rest["rest_apoptosis"])
 
-        slope = float(jax.jit(jax.grad(silent_death))(portal_mmHg))
-        difference = float(silent_death(portal_mmHg + 1e-3) - silent_death(portal_mmHg - 1e-3)) / 2e-3
-    assert slope == pytest.approx(difference, rel=1e-5)
+@pytest.mark.slow  # the derivative of a rest takes a minute or two to compile
+def test_a_gradient_through_rest_agrees_with_differences(model):
+    """The portal pressure acts through the fields; the density of hepatocytes stands in several leaves."""
+    parameters = registry_of(SCENARIO)
+    names = ("oxygen.portal_mmHg", "cells.hepatocyte_density")
+    rows = {row.name: row.value for row in parameters.rows}
+    start = jnp.asarray([rows[name] for name in names])
+
+    @jax.jit
+    def silent_death(relative):
+        values = dict(zip(names, start * relative, strict=True))
+        return jnp.mean(with_parameters(model, parameters, values).rest["rest_apoptosis"])
+
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        slopes = jax.jit(jax.grad(silent_death))(jnp.ones(2))
+        forward = jax.jit(jax.jvp, static_argnums=0)(silent_death, (jnp.ones(2),), (jnp.asarray([1.0, 0.0]),))[1]
+        steps = 1e-4 * np.eye(2)
+        differences = [float(silent_death(1.0 + h) - silent_death(1.0 - h)) / 2e-4 for h in steps]
+    np.testing.assert_allclose(slopes, differences, rtol=1e-6)
+    np.testing.assert_allclose(forward, slopes[0], rtol=1e-9)
+
+
+def test_a_number_is_put_wherever_it_acts(model):
+    """Nothing but its own leaves changes, and the rest is that of a model built with the number."""
+    parameters = registry_of(SCENARIO)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        put = with_parameters(model, parameters, {"cells.macrophage_density": 1.3e4, "patient.liver_volume_l": 1.6})
+        overridden = {"cells.macrophage_density": 1.3e4, "patient.liver_volume_l": 1.6}
+        other = dataclasses.replace(SCENARIO, parameters=overridden)
+        built = resting_model(other, load_parameters("human", overridden), build_lobule(other, parameters))[0]
+    for left, right in zip(jax.tree.leaves(put), jax.tree.leaves(built), strict=True):
+        np.testing.assert_allclose(left, right, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["geometry.lobule_radius_um", "product.hgf_by_source.adipose", "oxygen.portal"])
+def test_what_cannot_be_replaced_is_named(model, name):
+    with pytest.raises(ParameterError, match=name):
+        with_parameters(model, registry_of(SCENARIO), {name: 1.0})

@@ -16,7 +16,7 @@ BEFORE_OXYGEN = (
     (stem_cells.msc_census, "stem_cells"),
     (matrix.matrix_degradation, "matrix"),
     (injury.debris_clearance, "injury"),
-    (injury.cause_zonation, "injury"),
+    (injury.harm_zonation, "injury"),
     (secretion.hgf_uptake, "secretion"),
 )
 AFTER_OXYGEN = ((metabolism.energy_charge, "metabolism"), (metabolism.working_cells, "metabolism"))
@@ -65,7 +65,7 @@ LARGEST = {
 SCALARS = {
     "activity": 10.0, "effector_t": 1.0, "portal_gradient_relative": 4.0, "education_influx": 0.01,
     "load_response": 1.0, "load_excess": 6.0, "mean_tnf": 0.1, "potency_hgf": 2.0, "potency_vegf": 2.0,
-    "potency_contact": 2.0,
+    "potency_contact": 2.0, "licensed": 1.0, "toxin_response": 1.0,
 }  # fmt: skip
 STATES = tuple(spec.name for module in MODULES for spec in module.FIELDS if spec.kind == "state")
 
@@ -75,7 +75,7 @@ def draw(seed, shape=(2, 3, 4), dtype=jnp.float64, low=0.05):
     rng = np.random.default_rng(seed)
     values = {name: rng.uniform(low, 1.0, shape) * top for name, top in LARGEST.items()}
     values |= {name: np.asarray(rng.uniform(low, 1.0) * top) for name, top in SCALARS.items()}
-    values["mean_cause_weight"] = np.asarray(1.0)
+    values |= {"mean_cause_weight": np.asarray(1.0), "mean_toxin_weight": np.asarray(2.0)}
     return Fields({name: jnp.asarray(value, dtype) for name, value in values.items()})
 
 

@@ -4,7 +4,7 @@ It shares no code and no number file with the package. Forms that differ from th
 the collateral path and the positive part in the conductance, the Poisson mean of the contact (taken from
 the package in the rates, and compared with the series on its own), VEGF relative to rest, an oxygen zonation of 0.35.
 Numbers that the page does not state are the registry's: secretion of VEGF and CXCL12, loss of engrafted MSC and label,
-collateral share, contact volume.
+collateral share, contact volume, rate and zonation of a toxin.
 """
 
 import math
@@ -32,6 +32,10 @@ def poisson_contact(msc, m1):
         weight = math.exp(-mean + n * math.log(mean) - math.lgamma(n + 1))
         total += weight * (n / 15) / (m1 + n / 15 + 0.05)
     return total
+
+
+def licensing(y):
+    return 1 + 3 * (y["licensed"] + (1 - y["licensed"]) * H(y["mean_tnf"], 0.03))
 
 
 def before_oxygen(y):
@@ -67,7 +71,7 @@ def secretions(y, o):
     """[nM/d]"""
     msc = y["msc_adherent"] + y["msc_engrafted"]
     m1, m2, s, load = y["macrophage_m1"], y["macrophage_m2"], y["stellate"], y["load_response"]
-    lic = 1 + 3 * H(y["mean_tnf"], 0.03)
+    lic = licensing(y)
     return {
         "tnf": nM_per_day(2, 1.5e4 * m1, 51),
         "il6": nM_per_day(3, 1.5e4 * m1, 24) + nM_per_day(0.1 * (1 + 100 * load), 1.5e4, 24),
@@ -101,6 +105,7 @@ def responses(y, o):
     weight = np.exp(0.0 * (y["zone"] - 0.5))
     out["k_inj"] = (
         y["activity"] * (0.002 + 0.025 * y["effector_t"]) * weight
+        + 6 * y["toxin_response"] * np.exp(2.3 * (y["zone"] - 0.5)) / y["mean_toxin_weight"]
         + 0.5 * out["T"]
         + 2 * (1 - o["atp"]) ** 2
         + 1.0 * H(y["load_excess"], 3.8, 5)
@@ -133,7 +138,7 @@ def macrophages(y, contact):
     m1, m2, e, d = y["macrophage_m1"], y["macrophage_m2"], y["macrophage_educated"], y["debris"]
     rec = 0.01 + 3 * H(d, 0.1, 1.5) * (1 + H(y["tnf"], 0.025)) + 0.5 * y["effector_t"]
     rec = rec + 0.3 * H(P(y["portal_gradient_relative"] - 1, 0.02), 2, 2)
-    lic = 1 + 3 * H(y["mean_tnf"], 0.03)
+    lic = licensing(y)
     sw = 0.1 + 0.5 * H(d, 0.05) + 1.2 * H(y["il10"], 0.027)
     sw = sw + 5 * lic * y["potency_contact"] * contact + 5 * e / (m1 + e + 0.05)
     influx = 24 * y["education_influx"]

@@ -74,7 +74,7 @@ def direct_only() -> Iterator[Record]:
         full, direct = (benefit("functional_mass", week, off) for off in (False, True))
         yield reported("direct-only", f"change of functional mass, week {week}, full", full, "-", RULE)
         yield reported("direct-only", f"change of functional mass, week {week}, direct only", direct, "-", RULE)
-        if abs(full) >= TOO_SMALL:
+        if not abs(full) < TOO_SMALL:  # a NaN is not too small
             quantity = f"direct share of that change, week {week}"
             yield at_most("direct-only", quantity, abs(direct / full), 0.1, "-", RULE)
 
@@ -91,7 +91,7 @@ def shares() -> Iterator[Record]:
 
 def changes_without(model: LiverModel) -> list[float]:
     """Change of functional mass by the dose in a model without one factor; without cells the factor does nothing."""
-    treated = course_of(model, patient().state, patient(), 7.0 * max(SHARE_AFTER), TREATED)
+    treated = course_of(model, patient().state, patient(), 7.0 * SHARE_AFTER[-1], TREATED)
     control = arm(CONTROL, 48)
     return [treated.at("functional_mass", 7 * w) - control.at("functional_mass", 7 * w) for w in SHARE_AFTER]
 

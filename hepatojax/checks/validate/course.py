@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
-import jax
 import numpy as np
 
 from hepatojax.build import Study, build_study
+from hepatojax.checks.records import largest, relative_change
 from hepatojax.model import LiverModel
 from hepatojax.scenario import ArmSpec, DiseaseSpec, GridSpec, InfusionSpec, LobuleSpec, RunSpec, Scenario
 from hepatojax.simulate import SaveAt, Solution, join, simulate_chunks
@@ -119,8 +119,4 @@ def largest_change(before: LiverState, after: LiverState, names: tuple[str, ...]
     """Largest relative change of some voxel states and of the liver volume."""
     pairs = [(before.voxel[name], after.voxel[name]) for name in names]
     pairs.append((before.body["liver_volume"], after.body["liver_volume"]))
-    return max(jax.tree.leaves([_relative_change(np.asarray(a), np.asarray(b)) for a, b in pairs]))
-
-
-def _relative_change(before: np.ndarray, after: np.ndarray) -> float:
-    return float(np.max(np.abs(after - before)) / max(float(np.max(np.abs(before))), 1e-300))
+    return largest(relative_change(a, b) for a, b in pairs)

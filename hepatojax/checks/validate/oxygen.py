@@ -33,7 +33,8 @@ def solved(model: LiverModel, state: LiverState, fields: Fields) -> tuple[QuasiS
 def fields_of(model: LiverModel, state: LiverState) -> Fields:
     """Slow states and inputs of a liver without cause and without cells in the body."""
     nothing = jnp.zeros(())
-    given = inputs(model, nothing, dict.fromkeys(ORGANS, nothing), nothing)
+    unharmed = dict.fromkeys(("activity", "toxin_response"), nothing)
+    given = inputs(model, unharmed, dict.fromkeys(ORGANS, nothing), nothing)
     return Fields({**given, **state.voxel, **state.body})
 
 

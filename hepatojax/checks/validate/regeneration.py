@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 import numpy as np
 
@@ -25,13 +25,24 @@ def resection(species: str, residual: float, days: float) -> Course:
     return course_of(study.model, study.state, study, days)
 
 
+def regrowth(
+    id: str, who: str, course: Course, measured: Mapping[int, float], spread: float, source: str
+) -> Iterator[Record]:
+    """Liver volume by day against the measured one.
+
+    Args:
+        id: of the target. who: for the record. course: of the model. measured: day -> volume over that before [-].
+        spread: half width of the band [-]. source: of the target.
+    """
+    for day, volume in measured.items():
+        value = course.at("liver_volume", day)
+        yield within(id, f"{who}, liver volume at day {day}", value, volume - spread, volume + spread, "-", source)
+
+
 def rat() -> Iterator[Record]:
     """Seventy per cent of a rat's liver: mass by day, and when it grows fastest."""
     course = resection("rat", RAT_RESIDUAL, 14.0)
-    for day, measured in RAT.items():
-        value = course.at("liver_volume", day)
-        quantity = f"rat, liver volume at day {day}"
-        yield within("V27", quantity, value, measured - 0.08, measured + 0.08, "-", RAT_MASS_SOURCE)
+    yield from regrowth("V27", "rat", course, RAT, 0.08, RAT_MASS_SOURCE)
     yield at_least("V25", "rat, liver volume at day 8", course.at("liver_volume", 8.0), 0.85, "-", RAT_SOURCE)
     days = np.arange(0.5, 13.6, 0.5)
     growth = [course.at("liver_volume", day + 0.5) - course.at("liver_volume", day - 0.5) for day in days[1:-1]]
@@ -42,10 +53,7 @@ def rat() -> Iterator[Record]:
 def donor() -> Iterator[Record]:
     """A human donor with 42 % of the liver left, over a year."""
     course = resection("human", HUMAN_RESIDUAL, 365.0)
-    for day, measured in HUMAN.items():
-        value = course.at("liver_volume", day)
-        quantity = f"human donor, liver volume at day {day}"
-        yield within("V28", quantity, value, measured - 0.07, measured + 0.07, "-", HUMAN_SOURCE)
+    yield from regrowth("V28", "human donor", course, HUMAN, 0.07, HUMAN_SOURCE)
 
 
 CHECKS = (

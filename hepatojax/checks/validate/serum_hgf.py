@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
 
-from hepatojax.checks.records import Check, Record, at_least, within
+from hepatojax.checks.records import Check, Record, at_least, smallest, within
 from hepatojax.checks.validate.course import column_case, healthy
 from hepatojax.checks.validate.oxygen import fields_of, solved
 from hepatojax.parameters.registry import load_parameters
@@ -36,7 +36,7 @@ def ladder() -> Iterator[Record]:
         quantity = f"serum HGF, {name} (functional mass {remaining:g})"
         yield within("V24", quantity, levels[remaining], measured / 3.0, measured * 3.0, "ng/ml", SOURCE)
     rising = list(levels.values())
-    rise = min(b / a for a, b in pairwise(rising))
+    rise = smallest(b / a for a, b in pairwise(rising))
     yield at_least("V24", "smallest rise from step to step of the ladder", rise, 1.0, "-", SOURCE)
 
 

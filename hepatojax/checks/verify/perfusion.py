@@ -80,11 +80,12 @@ def hexagon() -> Iterator[Record]:
         resistances.append(10.0 * float(perfusion.resistance))
     order = observed_order(grids, errors)
     between = _resistance_between_walls()
-    added = [r / between - 1.0 for r in resistances]
+    added = np.asarray(resistances) / between - 1.0
+    most = added[np.argmax(np.abs(added))]  # a NaN counts as the largest
     source = "doubly periodic Green's function"
     yield at_least("hexagon", "order of the pressure of the hexagon, L2", order, ORDER_2D, "-", source)
     yield at_most("hexagon", "pressure on the finest grid, L2 over the range", errors[-1], 1e-4, "-", source)
-    yield within("hexagon", "resistance that the wells add", max(added, key=abs), 0.0, 0.05, "-", "NUMERICS 2")
+    yield within("hexagon", "resistance that the wells add", most, 0.0, 0.05, "-", "NUMERICS 2")
     yield at_most("hexagon", "spread of the resistance over the grids", np.ptp(added), 0.01, "-", "NUMERICS 2")
 
 

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 from scipy.optimize import brentq
 from scipy.special import k0
 
-from hepatojax.checks.records import Check, Record, at_least, at_most
+from hepatojax.checks.records import Check, Record, at_least, at_most, largest, smallest
 from hepatojax.checks.verify.exact import (
     box_grid,
     derivative,
@@ -81,11 +81,11 @@ def manufactured_signal() -> Iterator[Record]:
             errors, (signal.tissue_nM, signal.plasma_nM), (in_tissue, in_plasma), strict=True
         ):
             error.append(root_mean_square(phase - exact(*place), grid.volume))
-        sources.append(float(jnp.minimum(jnp.min(secretion(*place)), jnp.min(uptake(*place)))))
+        sources += [secretion(*place), uptake(*place)]
     for error, phase in zip(errors, ("tissue (diffusion)", "plasma (exponential fluxes)"), strict=True):
         order = observed_order(grids, error)
         yield at_least("manufactured-signal", f"order in {phase}, L2", order, ORDER_2D, "-", "manufactured solution")
-    yield at_least("manufactured-signal", "smallest source used", min(sources), 0.0, "-", "manufactured solution")
+    yield at_least("manufactured-signal", "smallest source used", smallest(sources), 0.0, "-", "manufactured solution")
 
 
 PROFILES: dict[int, Callable[[float], float]] = {1: lambda r: np.exp(-r), 2: k0, 3: lambda r: np.exp(-r) / r}
@@ -98,7 +98,7 @@ def diffusion_decay() -> Iterator[Record]:
     """
     diffusivity = 50.0
     for dimension, profile in PROFILES.items():
-        worst = 0.0
+        errors = []
         for minutes in (4.0, 30.0, 240.0):
             tau = minutes * 60.0 / np.log(2.0)
             length = np.sqrt(diffusivity * tau)
@@ -109,9 +109,9 @@ def diffusion_decay() -> Iterator[Record]:
             flow = still(1e3 / tau * 1e3 * grid.volume)
             body = BodyClosure(1e6 * float(flow.total), 0.0)
             field = signalled(grid, flow, source, jnp.zeros(grid.shape), p, body).tissue_nM[0, 0]
-            worst = max(worst, abs(_fitted_length(edges, field, profile, length) / length - 1.0))
+            errors.append(abs(_fitted_length(edges, field, profile, length) / length - 1.0))
         quantity = f"decay length in {dimension}D, relative error"
-        yield at_most("V06", quantity, worst, 1e-2, "-", "V06, exact")
+        yield at_most("V06", quantity, largest(errors), 1e-2, "-", "V06, exact")
 
 
 def _fitted_length(edges: np.ndarray, field: Array, profile: Callable[[float], float], guess: float) -> float:
@@ -144,7 +144,7 @@ def one_cell() -> Iterator[Record]:
     )
     solved = (signal.plasma_nM[0, 0, 0], signal.tissue_nM[0, 0, 0], signal.inlet_nM, signal.outlet_nM)
     exact = (plasma, plasma + tau * secretion, inlet(plasma), plasma)
-    error = max(abs(float(a) / b - 1.0) for a, b in zip(solved, exact, strict=True))
+    error = largest(abs(float(a) / b - 1.0) for a, b in zip(solved, exact, strict=True))
     yield at_most("body-closure", "levels of one cell and its body, relative error", error, 1e-9, "-", "exact algebra")
 
 

@@ -39,3 +39,7 @@ class DiseaseSection(Section):
         default=DiseaseSpec.lesion_from_zone,
         description="porto-central coordinate (0 portal, 1 central) where it begins",
     )
+    toxin_mg_kg: Annotated[float, *quantity(0.0, 2000.0, "mg/kg")] = Field(
+        default=DiseaseSpec.toxin_mg_kg, description="one dose of a toxin like acetaminophen"
+    )
+    toxin_h: Hours = Field(default=DiseaseSpec.toxin_h, description="when it is taken")

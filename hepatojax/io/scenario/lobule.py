@@ -50,6 +50,9 @@ class LobuleSection(Section):
         default=LobuleSpec.labels_file,
         description='.npy or .h5 image, with geometry = "labels"; relative to the scenario',
     )
+    lobules_in_image: Annotated[float, *quantity(0.01, 10000.0, "-")] = Field(
+        default=LobuleSpec.lobules_in_image, description="how many lobules the label image shows"
+    )
     permeability_log_sd: Annotated[float, *quantity(0.0, 3.0, "-")] = Field(
         default=LobuleSpec.permeability_log_sd, description="standard deviation of the random field of ln(permeability)"
     )

@@ -27,6 +27,12 @@ class ProductSection(Section):
     homing: Annotated[float, *quantity(0.0, 10.0, "-", "1 is the reference batch")] = Field(
         default=ProductSpec.homing, description="factor on adhesion in the liver"
     )
+    licensed: Annotated[float, *quantity(0.0, 1.0, "-")] = Field(
+        default=ProductSpec.licensed, description="licensing before infusion: 0 none, 1 as by much TNF"
+    )
+    batch: Annotated[float, *quantity(-3.0, 3.0, "-", "0 is the median batch")] = Field(
+        default=ProductSpec.batch, description="strength of the batch in standard deviations of log potency"
+    )
     diameter_um: Annotated[float, *quantity(5.0, 50.0, "um")] | None = Field(
         default=ProductSpec.diameter_um, description="of a cell in suspension; sets how many are trapped"
     )

@@ -9,9 +9,16 @@ from pathlib import Path
 from hepatojax.io.scenario.errors import Problem
 from hepatojax.io.scenario.size import CELLS_PER_PENETRATION_LENGTH, Size, penetration_length_um, scenario_size
 from hepatojax.parameters.registry import Parameters
-from hepatojax.scenario import Scenario
+from hepatojax.scenario import LobuleSpec, Scenario
 
 _TIME_TOLERANCE = 1e-9
+_WITHOUT_EFFECT = {
+    "hexagon": ("lobules_in_image",),
+    "tiling": ("lobules_in_image",),
+    "column": ("permeability_log_sd", "inlet_septa", "lobules_in_image"),
+    "well_mixed": ("permeability_log_sd", "inlet_septa", "lobules_in_image"),
+    "labels": ("radius_um", "height_um", "inlet_septa"),
+}
 
 
 def check_together(scenario: Scenario, parameters: Parameters) -> list[Problem]:
@@ -92,6 +99,9 @@ def _geometry(scenario: Scenario) -> Iterator[Problem]:
             yield Problem("lobule.labels_file", f"no such file ({lobule.labels_file})")
     elif lobule.labels_file is not None:
         yield Problem("lobule.labels_file", f'has no effect with geometry = "{lobule.geometry}"; set it to "labels"')
+    for name in _WITHOUT_EFFECT[lobule.geometry]:
+        if getattr(lobule, name) != getattr(LobuleSpec, name):
+            yield Problem(f"lobule.{name}", f'has no effect with geometry = "{lobule.geometry}"; leave it out')
     if lobule.tiling != (1, 1) and lobule.geometry != "tiling":
         yield Problem("lobule.tiling", f'has no effect with geometry = "{lobule.geometry}"; set it to "tiling"')
 

@@ -13,11 +13,11 @@ from hepatojax.parameters.registry import Parameters, load_parameters
 from hepatojax.scenario import DEFAULT_SPACING_UM, Scenario, domain_extent_um, grid_cells
 
 CELLS_PER_PENETRATION_LENGTH = 0.75  # fewer than this and the zonation of oxygen is lost
-# measured on a first start: the compiler's own peak, whatever the grid; later the libraries and programs with the cells
-COMPILER_PEAK_BYTES = 2.0e9
-RUNTIME_BYTES = 0.9e9
+# measured on 2 cores at 52x60x16 in float32; the rest estimated from it
+COMPILER_PEAK_BYTES = 2.1e9  # of a first start, whatever the grid
+RUNTIME_BYTES = 0.9e9  # libraries and programs, beside the cells
 BYTES_PER_CELL = {"float32": 1600.0, "float64": 2600.0}  # states, solver vectors and the multigrid hierarchy
-# on two cores, measured with experiment 01 and benchmarks/macro_step.py; a second start saves most of the preparation
+# a second start saves most of the preparation
 SECONDS_PER_CELL_STEP = {"float32": 3.6e-6, "float64": 7.2e-6}
 PREPARATION_SECONDS = {"healthy": 60.0, "chronic": 100.0}  # compilation, rest, state at day 0
 GIB = float(1 << 30)
@@ -152,7 +152,7 @@ def require_memory(scenario: Scenario, source: str, image_shape: tuple[int, ...]
     free = free_memory_gib()
     if size.memory_gib > free:
         nx, ny, nz = size.cells
-        message = f"{nx} x {ny} x {nz} cells need about {size.memory_gib:.3g} GB and {free:.3g} GB are free"
+        message = f"{nx} x {ny} x {nz} cells need about {size.memory_gib:.3g} GiB and {free:.3g} GiB are free"
         raise ScenarioError(source, [Problem(_size_key(scenario), f"{message}; {_fitting(free, scenario)}")])
 
 
@@ -166,7 +166,7 @@ def _size_key(scenario: Scenario) -> str:
 def _fitting(free_gib: float, scenario: Scenario) -> str:
     """How many cells the free memory holds, as the end of a message."""
     if free_gib * GIB < COMPILER_PEAK_BYTES:
-        return f"compilation alone needs {COMPILER_PEAK_BYTES / GIB:.3g} GB on any grid"
+        return f"compilation alone needs {COMPILER_PEAK_BYTES / GIB:.3g} GiB on any grid"
     largest = (free_gib * GIB - RUNTIME_BYTES) / BYTES_PER_CELL[scenario.run.precision]
     return f"at most {largest:.2g} cells fit in {scenario.run.precision}"
 
@@ -184,14 +184,30 @@ def _free_bytes() -> Iterator[float]:
         yield float(table["MemAvailable"].split()[0]) * 1024.0
     elif hasattr(os, "sysconf") and "SC_PHYS_PAGES" in os.sysconf_names:
         yield float(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
-    group = Path("/sys/fs/cgroup/memory.max")
-    limit = group.read_text(encoding="ascii").strip() if group.is_file() else "max"
-    if limit != "max":
-        yield float(limit)
+    yield from _left_to_group(Path("/sys/fs/cgroup"))
+    yield from _left_to_process(Path("/proc/self/status"))
+
+
+def _left_to_group(group: Path) -> Iterator[float]:
+    """What the limit of a control group leaves [byte]; copies of files that nobody uses give way, so they are free."""
+    limit = group / "memory.max"
+    most = limit.read_text(encoding="ascii").strip() if limit.is_file() else "max"
+    if most == "max":
+        return
+    used = int((group / "memory.current").read_text(encoding="ascii"))
+    held = dict(line.split() for line in (group / "memory.stat").read_text(encoding="ascii").splitlines())
+    yield float(int(most) - used + int(held["inactive_file"]))
+
+
+def _left_to_process(status: Path) -> Iterator[float]:
+    """What the limit of the address space leaves to this process [byte]; without /proc nothing counts as taken."""
     try:
         import resource
     except ImportError:  # not on Windows
         return
     soft = resource.getrlimit(resource.RLIMIT_AS)[0]
-    if soft != resource.RLIM_INFINITY:
-        yield float(soft)
+    if soft == resource.RLIM_INFINITY:
+        return
+    lines = status.read_text(encoding="utf-8").splitlines() if status.is_file() else []
+    used = [int(line.split()[1]) * 1024 for line in lines if line.startswith("VmSize:")]
+    yield float(soft - sum(used))

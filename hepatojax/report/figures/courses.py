@@ -29,7 +29,7 @@ CLINICAL = ("functional_mass", "meld", "bilirubin_mg_dl", "albumin_g_l", "inr")
 
 @styled
 def clinical_courses(runs: Runs) -> Figure:
-    """Functional mass, MELD, bilirubin, albumin and INR of every arm; below, each arm minus the first.
+    """Functional mass, MELD, bilirubin, albumin and INR of every arm; below, each minus the first while that lasts.
 
     Raises:
         MissingQuantity: a result lacks one of the series.
@@ -41,7 +41,7 @@ def clinical_courses(runs: Runs) -> Figure:
     panels = figure.subplots(rows, len(CLINICAL), squeeze=False, sharex=True)
     control_name, control = next(iter(runs.items()))
     for column, name in enumerate(CLINICAL):
-        panels[0, column].set_title(with_unit(control, name))
+        panels[0, column].set_title(with_unit(name, control.series_units[name]))
         _draw_arms(panels[0, column], runs, name, None)
         _widen(panels[0, column], runs, name)
         if rows == 2:
@@ -64,11 +64,12 @@ def infusion_days(run: RunFile, arm: str) -> list[float]:
 
 
 def _draw_arms(axes: Axes, runs: Runs, name: str, control: RunFile | None) -> None:
-    """One line for each arm, or its difference from the control at the control's times."""
+    """One line for each arm at its own times, or its difference from the control for as long as the control lasts."""
     for number, (arm, run) in enumerate(runs.items()):
         values = run.series[name]
         if control is not None:
-            values = values - np.interp(run.series_times_h, control.series_times_h, control.series[name])
+            beside = (control.series_times_h, control.series[name])
+            values = values - np.interp(run.series_times_h, *beside, left=np.nan, right=np.nan)
         colour, line = COLOURS[number % len(COLOURS)], LINES[number % len(LINES)]
         axes.plot(days_of(run), values, color=colour, linestyle=line, label=spoken(arm))
 

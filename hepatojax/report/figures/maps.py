@@ -114,7 +114,7 @@ def _draw_row(figure: Figure, row: np.ndarray, run: RunFile, name: str, times_h:
     for axes in row:
         axes.images[0].set_clim(lowest, highest)
     row[0].set_ylabel("y [µm]")
-    label = with_unit(run, name) + (f"\nends at percentile {CAPPED[name]:g}" if above else "")
+    label = with_unit(name, run.units[name]) + (f"\nends at percentile {CAPPED[name]:g}" if above else "")
     extend = "max" if above else "neither"
     figure.colorbar(image, ax=list(row), label=label, extend=extend, fraction=0.05, aspect=14, pad=0.01)
 

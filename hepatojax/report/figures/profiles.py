@@ -47,7 +47,7 @@ def zonal_profiles(runs: Runs) -> Figure:
                 axes.plot(layer, mean, marker=marker, color=colour, label=f"day {time_h / HOURS_PER_DAY:g}")
         row[0].set_ylabel(spoken(arm))
     for axes, name in zip(panels[0], names, strict=True):
-        axes.set_title(with_unit(first, name).replace(" [", "\n[").replace(" (", "\n("))
+        axes.set_title(with_unit(name, first.units[name]).replace(" [", "\n[").replace(" (", "\n("))
         low, high = axes.get_ylim()
         axes.set_ylim(*spanned(low, high, high))
     for axes in panels[-1]:

@@ -46,7 +46,7 @@ def signal_sources(runs: Runs) -> Figure:
             _draw_stack(axes, run, what)
         row[0].set_ylabel(spoken(arm))
     for axes, what in zip(panels[0], whats, strict=True):
-        unit = first.units[next(name for name in first.series if name.startswith(f"{PREFIX}{what}{BY}"))]
+        unit = first.series_units[next(name for name in first.series if name.startswith(f"{PREFIX}{what}{BY}"))]
         axes.set_title(f"{source_name(what)} [{printed(unit)}]")
         top = max(float(sum(_origins(run, what).values()).max(initial=0.0)) for run in runs.values())  # type: ignore
         axes.set_ylim(0.0, ROOM_FOR_LEGEND * top or 1.0)

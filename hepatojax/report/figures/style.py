@@ -29,7 +29,6 @@ STYLE: dict[Any, Any] = {
     "axes.formatter.useoffset": False,
     "legend.frameon": False,
     "lines.linewidth": 1.8,
-    "savefig.dpi": 150,
 }
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")  # Okabe and Ito (2008)
 LINES = ("-", (0, (5, 2)), (0, (1.5, 1.5)), (0, (5, 1, 1, 1)))
@@ -111,9 +110,9 @@ def source_name(name: str) -> str:
     return SOURCES.get(name, spoken(name))
 
 
-def with_unit(run: RunFile, name: str) -> str:
+def with_unit(name: str, unit: str) -> str:
     """Short name and unit; a number without unit stands alone."""
-    unit = printed(run.units[name])
+    unit = printed(unit)
     return short_name(name) if unit in ("-", "1", "") else f"{short_name(name)} [{unit}]"
 
 

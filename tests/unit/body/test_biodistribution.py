@@ -28,7 +28,7 @@ from hepatojax.therapy.schedule import schedule_of
 P = from_registry(BiodistributionParameters, load_parameters().biodistribution)
 DEBRIS = jnp.asarray(0.07)
 EMPTY = {f"{kind}_{organ}": jnp.asarray(0.0) for kind in KINDS for organ in ORGANS}
-step = jax.jit(lambda pools, schedule, t, h: distribute(pools, schedule, t, h, 70.0, 0.8, 1.1, DEBRIS, P))
+step = jax.jit(lambda pools, schedule, t, h: distribute(pools, schedule, t, h, 70.0, 0.8, 1.1, DEBRIS, P)[0])
 
 
 def walk(schedule, step_h, count, start_h=0.0):
@@ -121,7 +121,7 @@ def test_derivative_with_respect_to_the_start_is_exact():
         moved = type(schedule)(start_h[None], schedule.duration_h, schedule.cells_per_kg, schedule.route_mix)
 
         def one(pools, start):
-            done = distribute(pools, moved, start, 6.0, 70.0, 1.0, 1.0, DEBRIS, P)
+            done, _ = distribute(pools, moved, start, 6.0, 70.0, 1.0, 1.0, DEBRIS, P)
             return {f"{k}_{o}": done[k].pools[o] for k in KINDS for o in ORGANS}, None
 
         return jax.lax.scan(one, EMPTY, jnp.asarray([0.0, 6.0, 12.0]))[0]["msc_lung"]
@@ -149,6 +149,18 @@ def test_few_viable_cells_after_three_days():
     done = walk(schedule, 6.0, 12)[-1]
     assert done["msc"].pools["lung"] < 0.02 * 56.0
     assert sum(done["label"].pools.values()) > 0.5 * 70.0
+
+
+@pytest.mark.parametrize("viability", [1.0, 0.5, 0.0])
+@pytest.mark.parametrize(("route", "share"), [("portal", 0.9), ("direct", 0.0)])
+def test_dead_cells_of_a_product_block_sinusoids_too(route, share, viability):
+    schedule = schedule_of((InfusionSpec(start_h=1.0, cells_per_kg=1e6, route=route, duration_h=2.0),))
+    _, trapped = distribute(EMPTY, schedule, jnp.asarray(0.0), 6.0, 70.0, viability, 1.0, DEBRIS, P)
+    released = distribute(EMPTY, schedule, jnp.asarray(0.0), 6.0, 70.0, viability, 1.0, DEBRIS, P)[0]["msc"]
+    from_lung = float(released.liver_amount) - 70.0 * viability * float(first_pass(P)[ROUTES.index(route), 3])
+    np.testing.assert_allclose(trapped.amount, 70.0 * share + from_lung, rtol=1e-10)
+    if share and not viability:  # evenly over 1..3 h
+        np.testing.assert_allclose(trapped.first_moment, 2.0 * trapped.amount, rtol=1e-12)
 
 
 def test_pools_without_cells_stay_finite_in_reverse():

@@ -2,26 +2,42 @@
 
 from __future__ import annotations
 
+import errno
+import json
+import os
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import h5py
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hepatojax.build import Study
 from hepatojax.cli import arms
-from hepatojax.io.results import open_run
-from hepatojax.io.run_folder import RunFolderLocked, arm_folder, locked, read_summary
-from hepatojax.io.vtkhdf import RunHeader
+from hepatojax.cli.main import exit_code
+from hepatojax.endpoints import ENDPOINTS
+from hepatojax.io.results import RunWriter, open_run
+from hepatojax.io.run_folder import RunFolderLocked, arm_folder, locked
+from hepatojax.io.vtkhdf import RunHeader, Series
+from hepatojax.model import SPECIFICATIONS, LiverModel
+from hepatojax.onset import require_success
 from hepatojax.scenario import ArmSpec, RunSpec, Scenario
 from hepatojax.simulate import Ledger, Solution
-from hepatojax.status import ExitCode, Status
+from hepatojax.status import ExitCode, SimulationError, Status, WriteError
 
 SCENARIO = Scenario(arms=(ArmSpec("a"), ArmSpec("b")), run=RunSpec(end_h=12.0, save_every_h=6.0, fields=()))
 
 
-def part_until(time_h: float, status: Status = Status.OK) -> Solution:
+def summary_of(folder: Path) -> dict[str, Any]:
+    """What `summary.json` holds."""
+    return json.loads((folder / "summary.json").read_text())
+
+
+def part_until(time_h: float, status: Status = Status.OK, step_h: float = 6.0) -> Solution:
     """One macro-step without fields and without endpoints; no more of a solution than the arms look at."""
     part = object.__new__(Solution)
     values = {
@@ -29,7 +45,7 @@ def part_until(time_h: float, status: Status = Status.OK) -> Solution:
         "endpoints": {},
         "saved_times_h": np.zeros(0),
         "saved": {},
-        "state": SimpleNamespace(quasi_steady=SimpleNamespace(oxygen=np.zeros((1, 1, 1))), step=1),
+        "state": SimpleNamespace(quasi_steady=SimpleNamespace(oxygen=np.zeros((1, 1, 1))), step=round(time_h / step_h)),
         "ledger": Ledger(terms={}, gained={}, error={}),
         "statistics": {},
         "status": np.asarray(int(status)),
@@ -59,11 +75,10 @@ def solver(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     return fake
 
 
-def run(output: Path, stopped: list[int] | None = None) -> ExitCode:
+def run(output: Path, stopped: list[int] | None = None, scenario: Scenario = SCENARIO, quiet: bool = True) -> ExitCode:
     """Both arms of the scenario."""
-    return arms.run_arms(
-        SCENARIO, output, image=None, device="", command="", quiet=True, stopped=[] if stopped is None else stopped
-    )
+    stopped = [] if stopped is None else stopped
+    return arms.run_arms(scenario, output, image=None, device="", command="", quiet=quiet, stopped=stopped)
 
 
 def test_run_without_fields_saves_its_times(solver: SimpleNamespace, tmp_path: Path):
@@ -71,7 +86,68 @@ def test_run_without_fields_saves_its_times(solver: SimpleNamespace, tmp_path: P
     with open_run(tmp_path / "b") as result:
         assert result.times_h.tolist() == [6.0, 12.0]
         assert result.provenance["status"] == "ok"
-    assert read_summary(tmp_path / "b")["message"] == "ok"
+    assert summary_of(tmp_path / "b")["message"] == "ok"
+
+
+def test_a_course_is_complete_by_its_steps_and_not_by_its_rounded_hours(
+    solver: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture
+):
+    five = replace(SCENARIO, run=RunSpec(end_h=14.4, steps_per_day=5, save_every_h=4.8, fields=()))
+    assert 3 * 4.8 < 14.4
+    solver.course = lambda: [part_until(number * 4.8, step_h=4.8) for number in (1, 2, 3)]
+    assert run(tmp_path, scenario=five, quiet=False) == ExitCode.DONE
+    assert summary_of(tmp_path / "b")["status"] == "ok"
+    assert [line.split(" %")[0] for line in capsys.readouterr().out.splitlines()] == ["a: 100", "b: 100"]
+
+
+def test_jax_is_listened_to_no_longer_than_the_run():
+    with arms.compile_clock() as clock:
+        jax.monitoring.record_event_duration_secs("/jax/core/compile/some_duration", 0.5)
+    jax.monitoring.record_event_duration_secs("/jax/core/compile/some_duration", 0.25)
+    assert clock.seconds == 0.5
+
+
+@pytest.mark.parametrize("code", [errno.EACCES, errno.ESTALE, errno.EPIPE])
+def test_a_disk_that_refuses_in_the_middle_of_a_run_is_a_write_error(
+    solver: SimpleNamespace, tmp_path: Path, code: int
+):
+    def refuse():
+        yield part_until(6.0)
+        raise OSError(code, os.strerror(code), "part")
+
+    solver.course = refuse
+    with pytest.raises(WriteError, match=f"^part: {os.strerror(code)}$") as refused:
+        run(tmp_path)
+    assert exit_code(refused.value) == ExitCode.WRITE_ERROR
+
+
+def test_a_liver_that_dies_before_day_0_is_an_error(solver: SimpleNamespace, tmp_path: Path):
+    def die():
+        require_success(jnp.array([Status.OK, Status.DEAD_LIVER]))
+
+    solver.prepare = die
+    with pytest.raises(SimulationError, match=r"^before day 0: no functioning liver is left; try a lower") as died:
+        run(tmp_path)
+    assert exit_code(died.value) == ExitCode.NOT_CONVERGED
+
+
+@pytest.mark.parametrize("name", ["quiescent", "meld"])
+def test_a_series_keeps_its_own_meaning_beside_a_field_of_its_name(tmp_path: Path, name: str):
+    lobule = SimpleNamespace(
+        grid=SimpleNamespace(spacing_um=(1.0, 1.0, 1.0), shape=(1, 1, 1)),
+        **dict.fromkeys(("zone", "labels", "permeability"), np.zeros((1, 1, 1))),
+    )
+    model = object.__new__(LiverModel)
+    object.__setattr__(model, "lobule", lobule)
+    header = arms._header(SCENARIO, "a", model, {})
+    writer = RunWriter(tmp_path, header)
+    writer.append(6.0, {name: np.zeros((1, 1, 1))}, Series(np.array([6.0]), {name: np.zeros(1)}))
+    with h5py.File(writer.finish()) as file:
+        stored = file[f"series/{name}"].attrs["long_name"], file[name].attrs["long_name"]
+    wanted = ENDPOINTS[name].meaning, next(spec.meaning for spec in SPECIFICATIONS if spec.name == name)
+    assert stored == wanted and stored[0] != stored[1]
+    with open_run(tmp_path) as result:
+        assert (result.series_meanings[name], result.meanings[name]) == wanted
 
 
 def test_killed_rerun_leaves_no_summary_of_the_run_before(solver: SimpleNamespace, tmp_path: Path):
@@ -97,7 +173,7 @@ def test_stop_is_named_in_summary_file_and_on_the_screen(
     solver.course = course
     assert run(tmp_path, stopped) == ExitCode.STOPPED
     sentence = "the run was stopped on request at day 0.25; what was saved before stays usable"
-    held = read_summary(tmp_path / "a")
+    held = summary_of(tmp_path / "a")
     assert (held["status"], held["message"]) == ("STOPPED", sentence)
     with open_run(tmp_path / "a") as result:
         assert result.provenance["status"] == "STOPPED"
@@ -115,7 +191,7 @@ def test_stop_between_arms_starts_no_other(solver: SimpleNamespace, tmp_path: Pa
 
     solver.course = course
     assert run(tmp_path, stopped) == ExitCode.STOPPED
-    assert read_summary(tmp_path / "a")["status"] == "ok"
+    assert summary_of(tmp_path / "a")["status"] == "ok"
     assert capsys.readouterr().err == "stopped on request before b\n"
 
 
@@ -127,7 +203,7 @@ def test_stop_during_the_preparation_leaves_earlier_results(
     solver.prepare = lambda: stopped.append(2)
     assert run(tmp_path, stopped) == ExitCode.STOPPED
     assert capsys.readouterr().err == "stopped on request before a\n"
-    assert read_summary(tmp_path / "a")["status"] == "ok"
+    assert summary_of(tmp_path / "a")["status"] == "ok"
 
 
 def test_locked_folder_is_found_before_the_preparation(solver: SimpleNamespace, tmp_path: Path):

@@ -18,6 +18,7 @@ from hepatojax.cli import progress as progress_module
 from hepatojax.cli.checks import UnknownCheckError, chosen
 from hepatojax.cli.device import cache_folder, preset_folder
 from hepatojax.cli.main import exit_code, main
+from hepatojax.cli.output import LastingStream
 from hepatojax.cli.progress import progress
 from hepatojax.cli.run import command_line, stop_on_signal
 from hepatojax.io.presets import PresetFolder
@@ -31,8 +32,17 @@ def test_check_prints_what_a_run_needs(tmp_path: Path, capsys: pytest.CaptureFix
     path.write_text("[grid]\ncells = [26, 30, 8]\n")
     assert main(["check", str(path), "--set", "run.end_h=48", "--precision", "float64"]) == ExitCode.DONE
     printed = capsys.readouterr().out
-    for words in ("26 x 30 x 8 cells", "8 macro-steps", "GB in float64", "Peclet", "Damkohler", "minutes"):
+    assert " GB" not in printed
+    for words in ("26 x 30 x 8 cells", "8 macro-steps", "GiB in float64", "Peclet", "Damkohler", "minutes"):
         assert words in printed
+    assert "\nresolution " in printed
+
+
+def test_one_cell_has_no_resolution_to_print(tmp_path: Path, capsys: pytest.CaptureFixture):
+    path = tmp_path / "case.toml"
+    path.write_text('[lobule]\ngeometry = "well_mixed"\n')
+    assert main(["check", str(path)]) == ExitCode.DONE
+    assert "resolution" not in capsys.readouterr().out
 
 
 @pytest.fixture
@@ -70,7 +80,7 @@ def test_label_image_that_is_none_is_refused(verb: str, labelled: Path, capsys: 
 def test_image_that_the_memory_cannot_hold_is_refused(labelled: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("hepatojax.io.scenario.size.free_memory_gib", lambda: 1.0)
     with pytest.raises(
-        ScenarioError, match=r"lobule\.labels_file: 6 x 5 x 2 cells need .* compilation alone needs 1.86"
+        ScenarioError, match=r"lobule\.labels_file: 6 x 5 x 2 cells need .* compilation alone needs 1.96"
     ):
         require_memory(load_scenario(labelled), "case.toml", (2, 5, 6))
 
@@ -99,11 +109,93 @@ def test_errors_map_to_exit_codes():
     assert exit_code(OSError(errno.ENOSPC, "No space left on device")) == ExitCode.WRITE_ERROR
     assert exit_code(FileNotFoundError(errno.ENOENT, "No such file")) == ExitCode.REJECTED_INPUT
     assert exit_code(RuntimeError("RESOURCE_EXHAUSTED: out of memory")) == ExitCode.NO_MEMORY_OR_DEVICE
+    assert exit_code(MemoryError()) == ExitCode.NO_MEMORY_OR_DEVICE
     assert exit_code(KeyboardInterrupt()) == ExitCode.STOPPED
     assert exit_code(RuntimeError("a defect")) is None
 
 
+def test_memory_that_runs_out_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture):
+    def exhausted(path: Path) -> str:
+        raise MemoryError("Unable to allocate 72.8 TiB")
+
+    monkeypatch.setattr("hepatojax.io.results.describe_run", exhausted)
+    assert main(["info", "run.vtkhdf"]) == ExitCode.NO_MEMORY_OR_DEVICE
+    assert capsys.readouterr().err == "error: this machine ran out of memory: Unable to allocate 72.8 TiB\n"
+
+
+SILENCED = """
+import sys
+from hepatojax.cli import run
+from hepatojax.cli.main import main
+from hepatojax.status import ExitCode, OutputError
+
+def work(options):
+    sys.stdin.readline()
+    for day in range(3):
+        print("day", day)
+        print("warning", file=sys.stderr)
+    open(sys.argv[1], "w").close()
+    {end}
+
+run._run_scenario = work
+sys.exit(main(["run", "case.toml"]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [("return ExitCode.DONE", 0), ("raise OutputError('late')", 2), ("raise MemoryError", 5)],
+)
+def test_a_run_outlasts_the_readers_of_both_its_streams(tmp_path: Path, end: str, code: int):
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    program = [sys.executable, "-c", SILENCED.format(end=end), str(tmp_path / "finished")]
+    with subprocess.Popen(program, **pipes, text=True) as process:
+        process.stdout.close()
+        process.stderr.close()
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert process.wait(timeout=60.0) == code
+    assert (tmp_path / "finished").exists()
+
+
+@pytest.mark.parametrize("verb", ["parameters", "schema"])
+def test_a_reader_who_has_left_ends_a_verb_that_prints(verb: str):
+    program = f"import sys\nfrom hepatojax.cli.main import main\nsys.stdin.readline()\nsys.exit(main([{verb!r}]))"
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen([sys.executable, "-u", "-c", program], **pipes, text=True) as process:
+        process.stdout.close()
+        process.stdin.write("\n")
+        process.stdin.close()
+        assert process.wait(timeout=60.0) == ExitCode.DONE
+        assert process.stderr.read() == ""
+
+
+def test_other_errors_of_a_stream_are_not_silenced():
+    class Full:
+        def write(self, text: str) -> int:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match="No space left"):
+        LastingStream(Full()).write("x")  # type: ignore[arg-type]
+
+
+def test_figures_that_cannot_be_written_are_a_write_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    def refuse(*_: Path) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", "figures")
+
+    (tmp_path / "case.toml").write_text('[lobule]\ngeometry = "well_mixed"\n')
+    monkeypatch.setattr("hepatojax.cli.arms.run_arms", lambda *_, **__: ExitCode.DONE)
+    monkeypatch.setattr("hepatojax.cli.device.prepare_jax", lambda *_: "cpu")
+    monkeypatch.setattr("hepatojax.report.figures.draw_run", refuse)
+    arguments = ["run", str(tmp_path / "case.toml"), "-o", str(tmp_path / "out"), "--quiet"]
+    assert main(arguments) == ExitCode.WRITE_ERROR
+    assert capsys.readouterr().err == "error: figures: Permission denied\n"
+
+
 def test_first_signal_is_remembered_and_announced(capfd: pytest.CaptureFixture):
+    before = signal.getsignal(signal.SIGINT)
     with stop_on_signal() as stopped:
         signal.raise_signal(signal.SIGINT)
         deadline = time.monotonic() + 10.0
@@ -111,7 +203,7 @@ def test_first_signal_is_remembered_and_announced(capfd: pytest.CaptureFixture):
             time.sleep(0.01)
         assert stopped == [signal.SIGINT]
     assert capfd.readouterr().err == "stopping after the next save; again to stop at once\n"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_second_signal_ends_a_process_that_is_not_in_python():
@@ -136,12 +228,12 @@ def test_second_signal_ends_a_process_that_is_not_in_python():
 
 def test_progress_prints_a_line_at_the_end_and_none_when_quiet(capsys: pytest.CaptureFixture):
     with progress("arm", 10.0) as report:
-        report(1.0, "")
-        report(10.0, "MELD 25")
+        report(1.0)
+        report(10.0)
     lines = capsys.readouterr().out.splitlines()
-    assert len(lines) == 1 and lines[0].startswith("arm: 100 %") and lines[0].endswith("MELD 25")
+    assert len(lines) == 1 and lines[0].startswith("arm: 100 %")
     with progress("arm", 10.0, quiet=True) as report:
-        report(10.0, "")
+        report(10.0)
     assert capsys.readouterr().out == ""
 
 
@@ -149,7 +241,7 @@ def test_progress_states_the_time_left(monkeypatch: pytest.MonkeyPatch, capsys: 
     times = iter([0.0, 40.0])
     monkeypatch.setattr(progress_module.time, "monotonic", lambda: next(times))
     with progress("arm", 10.0) as report:
-        report(4.0, "")
+        report(4.0)
     assert capsys.readouterr().out == "arm: 40 %, 40 s, 60 s left\n"
 
 

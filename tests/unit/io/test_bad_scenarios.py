@@ -84,7 +84,7 @@ CASES: dict[str, tuple[str | bytes, str, str]] = {
         "cells per oxygen penetration length (80 um)",
     ),
     "B14 few cells": ("[grid]\ncells = [4, 4, 4]\n", "grid.cells", "spacing at most 106 um"),
-    "B15 enormous grid": ("[grid]\ncells = [4096, 4096, 4096]\n", "grid.cells", "GB are free"),
+    "B15 enormous grid": ("[grid]\ncells = [4096, 4096, 4096]\n", "grid.cells", "GiB are free"),
     "B16 zero cells": ("[grid]\ncells = [48, 0, 32]\n", "grid.cells", "3 positive integers [nx, ny, nz]"),
     "B16 half a cell": ("[grid]\ncells = [48.5, 48, 32]\n", "grid.cells", "3 positive integers [nx, ny, nz]"),
     "B16 two axes": ("[grid]\ncells = [48, 48]\n", "grid.cells", "3 positive integers [nx, ny, nz]"),

@@ -57,6 +57,7 @@ HOSTILE_HDF5 = {
     "truth values": (lambda f, d: f.__setitem__("labels", LABELS > 1), "integers"),
     "two dimensions": (lambda f, d: f.__setitem__("labels", LABELS[0]), "shape"),
     "no cell": (lambda f, d: f.create_dataset("labels", (0, 3, 3), "u1"), "shape"),
+    "no values at all": (lambda f, d: f.__setitem__("labels", h5py.Empty("u1")), "shape"),
     "plug-in filter": (lambda f, d: f.create_dataset("labels", data=LABELS, compression="lzf"), "plug-in"),
     "negative label": (lambda f, d: f.__setitem__("labels", -LABELS.astype(int)), "allowed"),
     "large label": (lambda f, d: f.__setitem__("labels", LABELS.astype(int) + 256), "allowed"),

@@ -10,9 +10,11 @@ import h5py
 import numpy as np
 import pytest
 
+from hepatojax.cli.main import main
 from hepatojax.io import results
 from hepatojax.io.results import ResultFileError, RunWriter, describe_run, open_run, write_run
 from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
+from hepatojax.status import ExitCode, WriteError
 
 SHAPE = (4, 5, 7)
 QUANTITIES = {
@@ -58,7 +60,8 @@ def assert_holds_the_run(folder) -> None:
         assert np.array_equal(run.static["inside"], (ZONE > 0.5).astype(np.uint8))
         assert np.array_equal(run.series_times_h, np.concatenate([series_at(t).times_h for t in TIMES_H]))
         assert np.array_equal(run.series["meld"], np.concatenate([series_at(t).values["meld"] for t in TIMES_H]))
-        assert {name: run.units[name] for name in QUANTITIES} == {name: q.unit for name, q in QUANTITIES.items()}
+        units = {name: quantity.unit for name, quantity in QUANTITIES.items()}
+        assert {**run.units, **run.series_units} == units and set(run.series_units) == {"meld"}
         assert {name: run.provenance[name] for name in ("seed", "note")} == {"seed": "3", "note": "x" * 70000}
 
 
@@ -113,6 +116,36 @@ def test_the_description_says_how_the_run_ended(tmp_path):
     for closing, state in (({"status": "ok"}, "complete"), (None, "ended, how is not recorded")):
         written(tmp_path).finish(closing)
         assert state_of(tmp_path) == state
+
+
+def test_a_run_without_fields_is_ended_when_it_says_so(tmp_path):
+    writer = RunWriter(tmp_path, HEADER)
+    writer.append(24.0, {}, series_at(24.0))
+    assert state_of(tmp_path) == "not ended"
+    writer.finish({"status": "ok"})
+    assert state_of(tmp_path) == "complete"
+
+
+def test_a_run_written_in_one_go_has_ended(tmp_path):
+    for name, status, state in (("a", {}, "ended, how is not recorded"), ("b", {"status": "ok"}, "complete")):
+        write_run(tmp_path / name, replace(HEADER, provenance=status), (), {}, Series())
+        assert state_of(tmp_path / name) == state
+
+
+def test_a_series_may_have_the_name_and_not_the_meaning_of_a_field(tmp_path):
+    header = replace(HEADER, series_quantities={"oxygen": Quantity("kPa", "mean over the lobule")})
+    writer = RunWriter(tmp_path, header)
+    for time_h in TIMES_H:
+        writer.append(time_h, fields_at(time_h), Series(np.array([time_h]), {"oxygen": np.array([1.0])}))
+    with open_run(writer.finish()) as run:
+        assert (run.units["oxygen"], run.meanings["oxygen"]) == ("mmHg", "partial pressure")
+        assert (run.series_units["oxygen"], run.series_meanings["oxygen"]) == ("kPa", "mean over the lobule")
+    assert [line.split()[-1] for line in describe_run(tmp_path).splitlines() if " oxygen " in line] == [
+        "pressure",
+        "kPa",
+    ]
+    with pytest.raises(ValueError, match="meld"):
+        RunWriter(tmp_path, header).append(0.0, {}, series_at(0.0))
 
 
 def test_a_run_without_a_saved_time_can_be_described(tmp_path):
@@ -181,7 +214,7 @@ def test_a_damaged_part_is_not_merged(tmp_path):
     writer = written(tmp_path)
     part = sorted((tmp_path / "parts").iterdir())[1]
     part.write_bytes(part.read_bytes()[:-1] + b"!")
-    with pytest.raises(ResultFileError, match=part.name):
+    with pytest.raises(WriteError, match=part.name):
         writer.finish()
 
 
@@ -237,6 +270,136 @@ def test_an_index_that_points_elsewhere_is_refused(tmp_path):
         del file["oxygen"]
         file.create_virtual_dataset("oxygen", layout).dims[0].attach_scale(file["time"])
     with pytest.raises(ResultFileError, match="points to /etc/other"):
+        open_run(path)
+
+
+def _moved(part):
+    (part.parents[1] / "other").mkdir()
+    return part.rename(part.parents[1] / "other" / part.name)
+
+
+def _linked(part):
+    part.symlink_to(_moved(part))
+
+
+def _linked_folder(part):
+    part.parent.rename(part.parents[1] / "elsewhere").parent.joinpath("parts").symlink_to("elsewhere")
+
+
+def _replaced(part, fill):
+    part.unlink()
+    with h5py.File(part, "w") as file:
+        fill(file, part.with_name("secret"))
+
+
+def _virtual(file, other):
+    layout = h5py.VirtualLayout((1, *SHAPE), "f8")
+    layout[:] = h5py.VirtualSource(str(other), "hgf", (1, *SHAPE))
+    file.create_virtual_dataset("hgf", layout)
+
+
+HOSTILE_PART = {
+    "a link": (_linked, "is a link or no regular file"),
+    "a linked folder": (_linked_folder, "is a link or no regular file"),
+    "a pipe": (lambda part: (part.unlink(), os.mkfifo(part)), "is a link or no regular file"),
+    "junk": (lambda part: part.write_text("junk"), "not a readable HDF5 file"),
+    "external storage": (
+        lambda part: _replaced(part, lambda f, o: f.create_dataset("hgf", (1, *SHAPE), "f8", external=[(o, 0, 1120)])),
+        "hgf has external, virtual or plug-in storage",
+    ),
+    "a virtual dataset": (lambda part: _replaced(part, _virtual), "hgf has external, virtual or plug-in storage"),
+    "an external link": (
+        lambda part: _replaced(part, lambda f, o: f.__setitem__("hgf", h5py.ExternalLink(o, "/hgf"))),
+        "hgf is not stored in the file itself",
+    ),
+    "nothing": (lambda part: _replaced(part, lambda f, o: None), "is not stored in the file itself"),
+    "another shape": (
+        lambda part: _replaced(part, lambda f, o: f.create_dataset("hgf", data=np.zeros((1, 1, 5, 7)))),
+        "hgf has shape",
+    ),
+    "values that are not there": (
+        lambda part: _replaced(part, lambda f, o: f.create_dataset("hgf", (1, *SHAPE), "f8", chunks=(1, *SHAPE))),
+        "stores far fewer",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE_PART)
+def test_a_part_that_takes_its_values_from_elsewhere_is_refused(tmp_path, case):
+    change, message = HOSTILE_PART[case]
+    writer = RunWriter(tmp_path, HEADER)
+    for time_h in TIMES_H:
+        writer.append(time_h, {"hgf": fields_at(time_h)["hgf"]}, series_at(time_h))
+    change(sorted((tmp_path / "parts").iterdir())[1])
+    with pytest.raises(ResultFileError, match=message) as refused:
+        open_run(tmp_path)
+    assert "/parts/part0000000" in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_an_index_without_a_part_for_each_time_is_refused(tmp_path):
+    written(tmp_path)
+    part = sorted((tmp_path / "parts").iterdir())[0].name
+    with h5py.File(tmp_path / "run.vtkhdf", "r+") as file:
+        layout = h5py.VirtualLayout((3, *SHAPE), "f8")
+        layout[0] = h5py.VirtualSource(f"parts/{part}", "hgf", (1, *SHAPE))[0]
+        for name in ("hgf", "VTKHDF/CellData/hgf"):
+            del file[name]
+        hgf = file.create_virtual_dataset("hgf", layout)
+        hgf.attrs.update({"units": "nM", "long_name": "hgf"})
+        hgf.dims[0].attach_scale(file["time"])
+    with pytest.raises(ResultFileError, match="hgf has 1 parts for 3 saved times"):
+        open_run(tmp_path)
+
+
+MANY = 10**13
+
+
+def _announced(file, name, shape):
+    place, name = (file["series"], name.removeprefix("series/")) if "/" in name else (file, name)
+    if name in place:
+        file.move(place[name].name, "VTKHDF/x")
+    chunks = tuple(min(n, 64) for n in shape)
+    place.create_dataset(name, shape, "f8", chunks=chunks, compression="gzip").attrs.update(
+        {"units": "-", "long_name": "many"}
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "shape"),
+    [
+        *((name, (MANY,)) for name in ("time", "z", "series/time", "series/meld")),
+        ("zone", (1, *SHAPE[:2], MANY)),
+        ("provenance/scenario", (MANY,)),
+    ],
+)
+@pytest.mark.parametrize("verb", ["info", "plot"])
+def test_a_small_file_that_announces_much_is_refused(tmp_path, capsys, name, shape, verb):
+    path = written(tmp_path).finish()
+    with h5py.File(path, "r+") as file:
+        if name.startswith("provenance"):
+            file.create_dataset(name, shape, h5py.string_dtype(), chunks=(64,))
+        else:
+            _announced(file, name, shape)
+    assert path.stat().st_size < 200_000
+    assert main([verb, str(path)]) == ExitCode.REJECTED_INPUT
+    printed = capsys.readouterr().err
+    assert printed.startswith(f"error: {path}: {name} announces ") and printed.count("\n") == 1
+
+
+def test_a_field_that_announces_much_is_refused(tmp_path):
+    path = written(tmp_path).finish()
+    with h5py.File(path, "r+") as file:
+        del file["VTKHDF/CellData/hgf"], file["hgf"]
+        _announced(file, "hgf", (3, *SHAPE))
+        file["hgf"].dims[0].attach_scale(file["time"])
+    with pytest.raises(ResultFileError, match="hgf announces 3360 bytes and stores far fewer"):
+        open_run(path)
+
+
+def test_what_is_read_at_once_has_a_limit(tmp_path, monkeypatch):
+    path = written(tmp_path).finish()
+    monkeypatch.setattr(results, "EAGER_LIMIT_BYTES", 800)
+    with pytest.raises(ResultFileError, match=r"maps and series of \d+ bytes, the limit is 800"):
         open_run(path)
 
 

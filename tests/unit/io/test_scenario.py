@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -13,7 +15,7 @@ from hepatojax.io.scenario import ScenarioError, json_schema, load_scenario, sce
 from hepatojax.io.scenario.document import SECTIONS
 from hepatojax.io.scenario.overrides import parse_setting
 from hepatojax.io.scenario.reference import key_tables
-from hepatojax.io.scenario.size import GIB, memory_gib, scenario_size
+from hepatojax.io.scenario.size import GIB, _left_to_group, memory_gib, scenario_size
 from hepatojax.scenario import (
     GEOMETRIES,
     ROUTES,
@@ -224,6 +226,14 @@ def test_keys_without_effect_are_refused():
     for table, key in (
         ({"lobule": {"tiling": [2, 2]}}, "lobule.tiling"),
         ({"lobule": {"labels_file": "image.npy"}}, "lobule.labels_file"),
+        ({"lobule": {"geometry": "column", "permeability_log_sd": 0.3}}, "lobule.permeability_log_sd"),
+        ({"lobule": {"geometry": "well_mixed", "permeability_log_sd": 0.3}}, "lobule.permeability_log_sd"),
+        ({"lobule": {"geometry": "column", "inlet_septa": True}}, "lobule.inlet_septa"),
+        ({"lobule": {"geometry": "well_mixed", "inlet_septa": True}}, "lobule.inlet_septa"),
+        ({"lobule": {"lobules_in_image": 2.0}}, "lobule.lobules_in_image"),
+        ({"lobule": {"geometry": "labels", "inlet_septa": True}}, "lobule.inlet_septa"),
+        ({"lobule": {"geometry": "labels", "radius_um": 400.0}}, "lobule.radius_um"),
+        ({"lobule": {"geometry": "labels", "height_um": 200.0}}, "lobule.height_um"),
         ({"lobule": {"geometry": "labels"}}, "lobule.labels_file"),
         ({"lobule": {"geometry": "column"}, "grid": {"cells": [8, 8, 1]}}, "grid.cells"),
         ({"grid": {"cells": [26, 30, 8], "spacing_um": 40.0}}, "grid.spacing_um"),
@@ -237,6 +247,20 @@ def test_keys_without_effect_are_refused():
         with pytest.raises(ScenarioError) as refused:
             scenario_from_table(table)
         assert key in {problem.key for problem in refused.value.problems}
+
+
+def test_keys_with_effect_are_accepted(tmp_path: Path):
+    (tmp_path / "image.npy").touch()
+    labels = {"geometry": "labels", "labels_file": "image.npy", "permeability_log_sd": 0.3}
+    scenario_from_table({"lobule": labels, "grid": {"spacing_um": 20.0}}, folder=tmp_path)
+    for geometry in ("column", "well_mixed"):
+        sizes = {"radius_um": 400.0, "height_um": 200.0, "permeability_log_sd": 0.0, "inlet_septa": False}
+        scenario_from_table({"lobule": {"geometry": geometry, **sizes}})
+
+
+@pytest.mark.parametrize("case", sorted(ROOT.glob("experiments/*/case.toml")), ids=lambda case: case.parent.name)
+def test_every_shipped_case_is_accepted(case: Path):
+    assert load_scenario(case).arms
 
 
 def test_single_brackets_for_an_arm_are_explained():
@@ -276,8 +300,32 @@ def test_memory_grows_with_cells_and_precision():
     assert memory_gib(large, "float64") > memory_gib(large, "float32") > memory_gib((8, 8, 8), "float32")
 
 
+def test_a_control_group_leaves_its_limit_less_what_is_taken(tmp_path: Path):
+    assert list(_left_to_group(tmp_path)) == []
+    (tmp_path / "memory.current").write_text("700\n")
+    (tmp_path / "memory.stat").write_text("anon 500\ninactive_file 150\nactive_file 50\n")
+    for limit, left in (("max\n", []), ("1000\n", [450.0])):
+        (tmp_path / "memory.max").write_text(limit)
+        assert list(_left_to_group(tmp_path)) == left
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").is_file(), reason="the address space in use is read from /proc")
+def test_a_limited_address_space_is_free_but_for_what_is_taken():
+    program = (
+        "import resource\n"
+        "from hepatojax.io.scenario.size import GIB, free_memory_gib\n"
+        "resource.setrlimit(resource.RLIMIT_AS, (2 << 30, resource.RLIM_INFINITY))\n"
+        "before = free_memory_gib()\n"
+        "kept = bytearray(1 << 29)\n"
+        "print(before, free_memory_gib())\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    before, after = map(float, done.stdout.split())
+    assert before < 2.0 and before - after == pytest.approx(0.5, abs=0.05)
+
+
 def test_memory_is_what_a_first_start_was_measured_to_take():
-    assert memory_gib((1, 1, 1), "float32") * GIB == memory_gib((32, 32, 32), "float64") * GIB == pytest.approx(2.0e9)
+    assert memory_gib((1, 1, 1), "float32") * GIB == memory_gib((32, 32, 32), "float64") * GIB == pytest.approx(2.1e9)
     assert memory_gib((100, 100, 100), "float32") * GIB == pytest.approx(0.9e9 + 1600e6)
     assert memory_gib((100, 100, 100), "float64") * GIB == pytest.approx(0.9e9 + 2600e6)
 

@@ -1,4 +1,6 @@
+import re
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
@@ -125,3 +127,12 @@ def test_registry_and_units_do_not_import_jax(fresh_python):
         "import sys; from hepatojax.parameters.registry import load_parameters as l; l(); print('jax' in sys.modules)"
     )
     assert fresh_python(code).strip() == "False"
+
+
+def test_documentation_names_every_parameter_on_an_edge_of_its_range():
+    """Off by default (zero) does not count."""
+    rows = load_parameters().rows
+    on_edge = {row.name for row in rows if row.value in (row.low, row.high) and row.low < row.high and row.value != 0}
+    text = (Path(__file__).parents[3] / "docs" / "validation.md").read_text(encoding="utf-8")
+    sentence = text[text.index("stand on an edge") :].split(".\n")[0]
+    assert on_edge == {name for name in re.findall(r"`([a-z0-9_.A-Z]+)`", sentence) if "." in name}

@@ -184,6 +184,16 @@ def test_courses_show_every_arm_and_its_difference_from_the_first(runs):
     assert infusion_days(runs["standard_care"], "standard_care") == []
 
 
+def test_no_difference_is_drawn_beyond_the_end_of_the_control(runs):
+    whole, treated = runs["standard_care"], runs["intravenous"]
+    kept = len(whole.series_times_h) // 2
+    series = {name: values[:kept] for name, values in whole.series.items()}
+    control = replace(whole, series_times_h=whole.series_times_h[:kept], series=series)
+    drawn = clinical_courses({"control": control, "treated": treated}).axes[6].lines[1].get_ydata()
+    assert np.array_equal(drawn[:kept], treated.series["meld"][:kept] - whole.series["meld"][:kept])
+    assert np.isnan(drawn[kept:]).all()
+
+
 def test_biodistribution_shows_treated_arms_only_and_cells_per_lobule(runs):
     figure = biodistribution(runs)
     assert len(figure.axes) == 3

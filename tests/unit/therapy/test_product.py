@@ -28,3 +28,11 @@ def test_wider_cells_plug_more():
 def test_unknown_source():
     with pytest.raises(ValueError, match="source"):
         cell_product(ProductSpec(source="teratoma"), SUBJECT)
+
+
+def test_batches_are_lognormal_about_the_median():
+    spread = SUBJECT.batch_spread
+    weak, median, strong = (cell_product(ProductSpec(batch=z, potency_hgf=2.0), SUBJECT) for z in (-1.0, 0.0, 2.0))
+    assert median.potencies()["potency_hgf"] == 2.0
+    assert weak.potencies()["potency_hgf"] == pytest.approx(2.0 / spread)
+    assert strong.potencies()["potency_education"] == pytest.approx(spread**2)

@@ -1,10 +1,11 @@
-"""Motion of cells: conserved, positive at any step, exact decay, exact equilibrium."""
+"""Motion of cells: conserved, positive at any step, exact decay, exact equilibrium; label goes along."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hepatojax.macro_step import carried_label
 from hepatojax.tissue.migration import chemotactic_potential, crowding_potential, migrate
 from tests.reference.flows import block
 
@@ -84,3 +85,18 @@ def test_cells_that_are_not_there_have_a_derivative():
     slope = jax.jit(jax.grad(objective))
     assert float(slope(0.0)) == pytest.approx(float(slope(1.0)), rel=1e-8)
     assert float(slope(0.0)) > 0
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_label_goes_along_with_living_cells(dtype):
+    """Cells that all live keep one label each; what dead cells left stays; nothing is lost or negative."""
+    grid, density, attractant = patchy(dtype)
+    motion = move(grid, density, chemotactic_potential(attractant, 3e3, 0.5), 400.0, 6.0)
+    eps = float(jnp.finfo(dtype).eps)
+    np.testing.assert_allclose(carried_label(density, density, motion.density), motion.density, rtol=4 * eps)
+    left = jnp.asarray(grid.active, dtype) * jnp.arange(density.size, dtype=dtype).reshape(density.shape)
+    label = carried_label(density + left, density, motion.density)
+    np.testing.assert_allclose(label, motion.density + left, rtol=200 * eps, atol=200 * eps)
+    bare = carried_label(0.3 * density, density, motion.density)  # cells outnumber their label
+    assert float(bare.min()) >= 0.0
+    assert float(grid.integral(bare) / grid.integral(density)) == pytest.approx(0.3, rel=1e-6)
