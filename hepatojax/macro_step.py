@@ -29,8 +29,8 @@ from hepatojax.model import (
     slow_rates,
     structure,
 )
+from hepatojax.numerics.adjoint import scan_steps
 from hepatojax.numerics.positive_step import Arrival, Budget, predict_middle, step_states
-from hepatojax.numerics.quasi_steady import SOLUTION
 from hepatojax.state import LiverState, QuasiSteady
 from hepatojax.status import Status
 from hepatojax.therapy.schedule import DoseSchedule
@@ -325,21 +325,22 @@ def advance(
     every: int,
     fields: tuple[str, ...],
     adjoint: str,
+    checkpoints: int | None = None,
 ) -> tuple[LiverState, tuple[StepReport, dict[str, Array]]]:
     """Do `count` macro-steps in one scan of scans, and keep `fields` after every `every` of them.
+
+    Args:
+        model, state, schedule: see `macro_step`. adjoint, checkpoints: see `scan_steps`, within each `every` steps.
 
     Returns:
         The last state, the report of every macro-step (t, ...), and the kept fields (s, nz, ny, nx).
     """
 
-    def one(state: LiverState, _: None) -> tuple[LiverState, StepReport]:
+    def one(state: LiverState) -> tuple[LiverState, StepReport]:
         return macro_step(model, state, schedule)
 
-    if adjoint == "saved":
-        one = jax.checkpoint(one, policy=jax.checkpoint_policies.save_only_these_names(SOLUTION))
-
     def interval(state: LiverState, _: None) -> tuple[LiverState, tuple[StepReport, dict[str, Array]]]:
-        state, reports = lax.scan(one, state, None, length=every)
+        state, reports = scan_steps(one, state, every, adjoint, checkpoints)
         return state, (reports, {name: named_field(model, state, name) for name in fields})
 
     state, (reports, kept) = lax.scan(interval, state, None, length=count // every)

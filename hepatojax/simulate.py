@@ -18,8 +18,6 @@ from hepatojax.state import LiverState
 from hepatojax.status import SimulationError, Status
 from hepatojax.therapy.schedule import DoseSchedule
 
-ADJOINTS = ("none", "saved")
-
 
 @dataclass(frozen=True)
 class SaveAt:
@@ -100,6 +98,7 @@ def simulate(
     start_h: float | None = None,
     save: SaveAt | None = None,
     adjoint: str = "saved",
+    checkpoints: int | None = None,
 ) -> Solution:
     """Integrate from the time of `state` to `end_h`; pure, so that it may be jitted, differentiated and mapped.
 
@@ -109,7 +108,8 @@ def simulate(
         start_h: time of `state` [h]; needed only where the state is traced, since it sets the length of the scan.
         save: fields to keep and their interval, a whole number of macro-steps; nothing by default.
         adjoint: "saved" keeps the quasi-steady solutions of each macro-step and recomputes the rest in a reverse
-            pass; "none" for a forward run.
+            pass; "two-level" keeps only the start of each segment and does segments anew; "none" for a forward run.
+        checkpoints: segments of "two-level" in each save interval; see `hepatojax.numerics.adjoint.scan_steps`.
 
     Returns:
         The solution; its `status` must be looked at, or `raise_for_status` called.
@@ -117,15 +117,13 @@ def simulate(
     Raises:
         ValueError: an interval is not a whole number of macro-steps, or the adjoint is unknown.
     """
-    if adjoint not in ADJOINTS:
-        raise ValueError(f"adjoint is {adjoint!r}; allowed: {', '.join(ADJOINTS)}")
     step_h = model.numerics.macro_step_h
     count = whole_steps("end_h", end_h, step_h) - start_step(state, start_h, step_h)
     every = whole_steps("save.every_h", save.every_h, step_h) if save else count
     if count < 1 or count % every:
         raise ValueError(f"end_h = {end_h} h is not a whole number of save intervals after the start of the run")
     fields = save.fields if save else ()
-    state, (reports, kept) = advance(model, state, schedule, count, every, fields, adjoint)
+    state, (reports, kept) = advance(model, state, schedule, count, every, fields, adjoint, checkpoints)
     return solution_of(model, state, reports, kept)
 
 

@@ -183,8 +183,8 @@ def _off(gradient: Inputs, direction: Inputs, slope: float) -> float:
 def day_of_treatment() -> tuple[LiverModel, LiverState, Inputs]:
     """A wounded liver, what a gradient may touch of it, and a day on which nothing that acts is left out.
 
-    Two infusions, the second by all routes and across the edge of a macro-step, an empty row, a flare and a toxin. Cells
-    engraft a little: where an empty state gets its first supply the stepper has slopes to both sides and no gradient.
+    Two infusions, the second by all routes and across the edge of a macro-step, an empty row, a flare and a toxin.
+    Cells engraft a little: where an empty state gets its first supply the stepper has slopes but no gradient.
     """
     model, state, _ = treated(LobuleSpec(permeability_log_sd=0.3), (12, 12, 12))
     model = with_numerics(model, macro_step_h=12.0, tolerance=TIGHT, pressure_tolerance=TIGHT)

@@ -1,0 +1,57 @@
+"""A scan of steps has one derivative whatever its reverse pass keeps, and keeps what it says."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hepatojax.numerics.adjoint import ADJOINTS, scan_steps, segments_of
+
+STEPS, SIZE = 24, 1000
+
+
+def course(rate, adjoint, checkpoints=None):
+    """Logistic growth from a ramp; exact derivative by the rate is known for one step only, so modes are compared."""
+
+    def step(carry):
+        y = jnp.sin(carry + rate) + carry
+        return y, jnp.sum(y)
+
+    return scan_steps(step, jnp.linspace(0.1, 0.9, SIZE), STEPS, adjoint, checkpoints)
+
+
+def objective(rate, adjoint, checkpoints=None):
+    end, reports = course(rate, adjoint, checkpoints)
+    return jnp.sum(end**2) + jnp.sum(jnp.cos(reports))
+
+
+@pytest.mark.parametrize(("adjoint", "checkpoints"), [("saved", None), ("two-level", None), ("two-level", 3)])
+def test_every_adjoint_has_the_same_reports_and_derivative(adjoint, checkpoints):
+    rate = jnp.asarray(0.3)
+    np.testing.assert_array_equal(course(rate, adjoint, checkpoints)[1], course(rate, "none")[1])
+    slope = jax.grad(objective)(rate, adjoint, checkpoints)
+    np.testing.assert_allclose(slope, jax.grad(objective)(rate, "none"), rtol=1e-12)
+    near, far = (float(objective(rate + h, "none") - objective(rate - h, "none")) / (2 * h) for h in (1e-5, 2e-5))
+    np.testing.assert_allclose(slope, (4 * near - far) / 3, rtol=1e-6)
+
+
+def test_two_levels_keep_the_root_of_the_steps():
+    """Temporaries of the compiled gradient: n fields for "saved", s + n / s and a few for "two-level"."""
+
+    def fields(adjoint, checkpoints=None):
+        gradient = jax.jit(jax.grad(lambda rate: objective(rate, adjoint, checkpoints)))
+        compiled = gradient.lower(jnp.asarray(0.3)).compile()
+        return compiled.memory_analysis().temp_size_in_bytes / (8 * SIZE)
+
+    assert fields("saved") >= STEPS
+    assert fields("two-level", 4) <= 4 + STEPS / 4 + 6
+    assert fields("two-level", STEPS) >= STEPS
+
+
+def test_segments_divide_the_steps():
+    assert [segments_of(n) for n in (1, 4, 112, 113)] == [1, 2, 8, 1]
+    assert segments_of(112, 16) == 16
+    with pytest.raises(ValueError, match=r"checkpoints is 5; 12 macro-steps allow 1, 2, 3, 4, 6, 12"):
+        segments_of(12, 5)
+    with pytest.raises(ValueError, match=", ".join(ADJOINTS)):
+        course(jnp.asarray(0.3), "recompute")
