@@ -30,6 +30,9 @@ _HOMES = {
     "hexagonal_lobule": "tissue.hexagon",
     "load_parameters": "parameters.registry",
     "liver_function": "endpoints",
+    "DoseProblem": "studies.problem",
+    "optimise_dose": "studies.optimise",
+    "taylor_rates": "studies.certificate",
     "write_run": "io.results",
     "open_run": "io.results",
     "Status": "status",
@@ -52,6 +55,9 @@ if TYPE_CHECKING:
     from hepatojax.simulate import simulate as simulate
     from hepatojax.state import LiverState as LiverState
     from hepatojax.status import Status as Status
+    from hepatojax.studies.certificate import taylor_rates as taylor_rates
+    from hepatojax.studies.optimise import optimise_dose as optimise_dose
+    from hepatojax.studies.problem import DoseProblem as DoseProblem
     from hepatojax.therapy.product import CellProduct as CellProduct
     from hepatojax.therapy.schedule import DoseSchedule as DoseSchedule
     from hepatojax.tissue.hexagon import hexagonal_lobule as hexagonal_lobule

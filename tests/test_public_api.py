@@ -10,6 +10,7 @@ import hepatojax
 
 PUBLIC = {
     "CellProduct",
+    "DoseProblem",
     "DoseSchedule",
     "Grid",
     "LiverModel",
@@ -25,7 +26,9 @@ PUBLIC = {
     "load_parameters",
     "load_scenario",
     "open_run",
+    "optimise_dose",
     "simulate",
+    "taylor_rates",
     "write_run",
 }
 

@@ -1,0 +1,184 @@
+"""What a dose is judged by: aims with weights, limits, and the one smooth maximum through which peaks enter."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import jax.numpy as jnp
+from jax import lax
+from jax.scipy.special import logsumexp
+from jaxtyping import Array, Float
+
+from hepatojax.endpoints import ENDPOINTS
+from hepatojax.parameters.registry import suggestion
+from hepatojax.scenario import ROUTES
+from hepatojax.status import HepatojaxError
+from hepatojax.therapy.schedule import DoseSchedule
+
+TIMES = ("end", "mean", "peak", "trough")
+SHARPNESS = 100.0
+CELLS_UNIT = 1e6
+TOTAL, SPACING = "total_cells", "spacing_h"
+TOTALS = (TOTAL, *(f"total_{route}" for route in ROUTES))
+SINGLES = tuple(f"each_{route}" for route in ROUTES)
+OF_SCHEDULE = (*TOTALS, *SINGLES, SPACING)
+SMOOTH_INSTEAD = {
+    "meld": "meld_smooth",
+    "meld_3": "meld_smooth",
+    "child_pugh": "albi",
+    "oxygen_min": "oxygen_mean",
+    "hypoxic_fraction": "oxygen_mean",
+}
+
+
+class StudyError(HepatojaxError, ValueError):
+    """A study that cannot be done as it is asked for; one line."""
+
+
+class Course(NamedTuple):
+    """What aims and limits read.
+
+    endpoints: name -> value at the end of each macro-step, (t,). schedule: the doses. rows: those that hold an
+    infusion; they are to come in this order.
+    """
+
+    endpoints: Mapping[str, Float[Array, " t"]]
+    schedule: DoseSchedule
+    rows: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Aim:
+    """A part of the objective, weight x reading, which is to be MAXIMISED: benefit positive, harm and cost negative.
+
+    quantity: an endpoint, or a quantity of the schedule in `TOTALS` [1e6 cells/kg].
+    at: "end", "mean", "peak" or "trough" over macro-steps. weight: per unit of the quantity.
+    scale: typical change of the quantity, in its unit, for `smooth_peak`. sharpness: of a peak or trough [-].
+    """
+
+    quantity: str
+    at: str = "end"
+    weight: float = 1.0
+    scale: float = 1.0
+    sharpness: float = SHARPNESS
+
+    def __post_init__(self) -> None:
+        _check(f"aim {self.quantity}", self.quantity, self.at, (*TOTALS,))
+
+    def reading(self, course: Course) -> Float[Array, ""]:
+        """The quantity at its time, in its unit."""
+        return _reading(self.quantity, self.at, self.scale / self.sharpness, course)[0]
+
+
+@dataclass(frozen=True)
+class Limit:
+    """A bound on a quantity: at most, or at least.
+
+    quantity: an endpoint, or one of `OF_SCHEDULE`: total_cells and total_ROUTE over all infusions, each_ROUTE of every
+    infusion [1e6 cells/kg], spacing_h from the end of each infusion to the start of the next [h].
+    at: as in `Aim`. most, least: the bound, in the unit of the quantity; one of the two. sharpness: of a peak [-],
+    relative to the bound.
+    """
+
+    quantity: str
+    at: str = "end"
+    most: float | None = None
+    least: float | None = None
+    sharpness: float = SHARPNESS
+
+    def __post_init__(self) -> None:
+        _check(f"limit {self.quantity}", self.quantity, self.at, OF_SCHEDULE)
+        if (self.most is None) == (self.least is None):
+            raise StudyError(f"limit {self.quantity}: give either most or least")
+
+    @property
+    def simulated(self) -> bool:
+        """Whether it takes a simulation to know."""
+        return self.quantity not in OF_SCHEDULE
+
+    @property
+    def bound(self) -> float:
+        """The bound, in the unit of the quantity."""
+        return float(self.least if self.most is None else self.most)  # type: ignore[arg-type]
+
+    @property
+    def scale(self) -> float:
+        """What an excess is relative to: the size of the bound, 1 in the unit of the quantity where it is zero."""
+        return abs(self.bound) or 1.0
+
+    def names(self, rows: tuple[int, ...]) -> tuple[str, ...]:
+        """A name for each of its excesses."""
+        name = f"{self.quantity} {'least' if self.most is None else 'most'}"
+        if self.simulated:
+            return (f"{self.quantity} {self.at} {'least' if self.most is None else 'most'}",)
+        if self.quantity in TOTALS:
+            return (name,)
+        which = rows[1:] if self.quantity == SPACING else rows
+        return tuple(f"{name} [{row}]" for row in which)
+
+    def excess(self, course: Course) -> Float[Array, " k"]:
+        """How far it is overstepped, (reading - most) / |most| or (least - reading) / |least|; <= 0 is allowed [-]."""
+        reading = _reading(self.quantity, self.at, self.scale / self.sharpness, course)
+        sign = -1.0 if self.most is None else 1.0
+        return sign * (reading - self.bound) / self.scale
+
+
+def smooth_peak(series: Float[Array, " t"], width: float) -> Float[Array, ""]:
+    """A smooth maximum, which is never below the true one.
+
+        w log(sum(exp(y / w))),   max(y) <= result <= max(y) + w log(t)
+
+    What keeps a limit on it keeps the limit on the peak. It rises with every entry and is convex.
+
+    Args:
+        series: y at the end of each macro-step, any unit. width: w, in the same unit.
+    """
+    top = lax.stop_gradient(jnp.max(series))  # the result does not depend on it
+    return top + width * logsumexp((series - top) / width)
+
+
+def cells_by_route(schedule: DoseSchedule) -> Float[Array, "d 5"]:
+    """Cells of each infusion by each route of `hepatojax.scenario.ROUTES` [1e6 cells/kg]."""
+    return schedule.cells_per_kg[:, None] * schedule.route_mix / CELLS_UNIT
+
+
+def _reading(quantity: str, at: str, width: float, course: Course) -> Float[Array, " k"]:
+    if quantity in OF_SCHEDULE:
+        return _of_schedule(quantity, course)
+    series = course.endpoints[quantity]
+    if at == "peak":
+        return smooth_peak(series, width)[None]
+    if at == "trough":
+        return -smooth_peak(-series, width)[None]
+    return jnp.mean(series)[None] if at == "mean" else series[-1:]
+
+
+def _of_schedule(quantity: str, course: Course) -> Float[Array, " k"]:
+    rows = jnp.asarray(course.rows, jnp.int32)
+    if quantity == SPACING:
+        starts = course.schedule.start_h[rows]
+        return starts[1:] - (starts + course.schedule.duration_h[rows])[:-1]
+    if quantity == TOTAL:
+        return jnp.sum(course.schedule.cells_per_kg / CELLS_UNIT)[None]
+    kind, _, route = quantity.partition("_")
+    cells = cells_by_route(course.schedule)[:, ROUTES.index(route)]
+    return jnp.sum(cells)[None] if kind == "total" else cells[rows]
+
+
+def _check(who: str, quantity: str, at: str, of_schedule: tuple[str, ...]) -> None:
+    """Refuse a quantity that does not exist or has no derivative, and a time that does not exist."""
+    if at not in TIMES:
+        raise StudyError(f"{who}: at is {at!r}; allowed: {', '.join(TIMES)}")
+    if quantity in of_schedule:
+        if at != "end":
+            raise StudyError(f"{who}: it belongs to the schedule and not to a time; leave `at` out")
+        return
+    if quantity not in ENDPOINTS:
+        near = suggestion(quantity, dict.fromkeys((*ENDPOINTS, *of_schedule)))
+        raise StudyError(f"{who}: neither an endpoint nor a quantity of the schedule that may stand here{near}")
+    if not ENDPOINTS[quantity].smooth:
+        instead = SMOOTH_INSTEAD.get(quantity)
+        advice = f"; use {instead}" if instead else ""
+        raise StudyError(f"{who}: it has no derivative ({ENDPOINTS[quantity].meaning}){advice}")

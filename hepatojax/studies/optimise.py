@@ -1,0 +1,397 @@
+"""Find the dose: scipy's solvers from many starts on one compiled function, judged by the conditions of an optimum."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+import numpy as np
+from jaxtyping import Float
+from scipy.optimize import BFGS, Bounds, NonlinearConstraint, minimize, nnls
+from scipy.stats import qmc
+
+from hepatojax.status import Status
+from hepatojax.studies.certificate import GradientCertificate, certify
+from hepatojax.studies.objective import StudyError
+from hepatojax.studies.problem import DoseProblem, Linearised, Outcome, Program
+from hepatojax.therapy.product import CellProduct
+from hepatojax.therapy.schedule import DoseSchedule
+
+METHODS = ("SLSQP", "L-BFGS-B", "trust-constr")
+SCREENED_PER_START = 4
+STATIONARY = 1e-3
+FEASIBLE = 1e-6
+ACTIVE = 1e-3
+TOLERANCE = 1e-8
+CALLS = 100
+
+
+class Verdict(StrEnum):
+    """How an optimisation ended; only one of these words means that there is an optimum."""
+
+    CONVERGED = "converged"
+    INFEASIBLE = "infeasible"
+    INSENSITIVE = "insensitive"
+    FAILED_CERTIFICATE = "failed certificate"
+    FAILED_SIMULATION = "failed simulation"
+    ITERATION_LIMIT = "iteration limit"
+    STALLED = "stalled"
+
+
+_MEANING = {
+    Verdict.CONVERGED: "the conditions of an optimum hold",
+    Verdict.INFEASIBLE: "no start keeps every limit; loosen one, or widen the bounds of a variable",
+    Verdict.INSENSITIVE: "the objective does not depend on the variables; choose other aims or other variables",
+    Verdict.FAILED_CERTIFICATE: "the gradient is not proven right, see the certificate",
+    Verdict.FAILED_SIMULATION: "no start could be simulated; see the status of the runs",
+    Verdict.ITERATION_LIMIT: "the solver ran out of calls before the conditions of an optimum held",
+    Verdict.STALLED: "the solver stopped where the conditions of an optimum do not hold; try another method",
+}
+
+
+class Conditions(NamedTuple):
+    """The conditions of Karush, Kuhn and Tucker at a place.
+
+    stationarity: size of the gradient that no multiplier explains, over the largest gradient at a start [-].
+    feasibility: largest excess of a limit, 0 if all are kept [-].
+    complementarity: largest product of a multiplier and the slack of its limit, over the same gradient [-].
+    multipliers: rate at which the objective rises when the bound of a limit gives way by its own size (c,).
+    bounds: derivative of the objective by each x that a bound holds (n,).
+    """
+
+    stationarity: float
+    feasibility: float
+    complementarity: float
+    multipliers: Float[np.ndarray, " c"]
+    bounds: Float[np.ndarray, " n"]
+
+    @property
+    def feasible(self) -> bool:
+        """Whether every limit is kept."""
+        return self.feasibility <= FEASIBLE
+
+    @property
+    def hold(self) -> bool:
+        """Whether the place is an optimum, as far as first derivatives tell."""
+        return self.feasible and self.stationarity <= STATIONARY and self.complementarity <= STATIONARY
+
+
+class Iterate(NamedTuple):
+    """One place that a solver asked for. start: number of its start. x: in 0..1 (n,)."""
+
+    start: int
+    x: Float[np.ndarray, " n"]
+    objective: float
+    limits: Float[np.ndarray, " c"]
+    status: int
+
+
+@dataclass(frozen=True)
+class StartOutcome:
+    """What came of one start.
+
+    first, x: places in 0..1 (n,). limits: excess of each (c,). conditions: at x; None if it could not be simulated.
+    jacobian_calls: places computed, each with its Jacobian. message: of the solver.
+    """
+
+    first: Float[np.ndarray, " n"]
+    x: Float[np.ndarray, " n"]
+    objective: float
+    limits: Float[np.ndarray, " c"]
+    conditions: Conditions | None
+    verdict: Verdict
+    jacobian_calls: int
+    message: str
+
+
+@dataclass(frozen=True)
+class DoseOptimum:
+    """The best dose that was found, and how far it may be believed.
+
+    verdict: how the optimisation ended. best: the start that came out best. values: name -> value of each variable, in
+    its unit; x itself where the problem is a bare `Program`. limit_names: of each limit. starts: every one, the most
+    promising first. iterates: every place. idle: variables that move neither the objective nor a limit at any start.
+    schedule, product: at the best place; None for a bare `Program`.
+    """
+
+    verdict: Verdict
+    best: StartOutcome
+    values: dict[str, float]
+    limit_names: tuple[str, ...]
+    starts: tuple[StartOutcome, ...]
+    iterates: tuple[Iterate, ...]
+    idle: tuple[str, ...]
+    certificate: GradientCertificate | None
+    schedule: DoseSchedule | None = None
+    product: CellProduct | None = None
+
+    @property
+    def x(self) -> Float[np.ndarray, " n"]:
+        """The best place, in 0..1."""
+        return self.best.x
+
+    @property
+    def objective(self) -> float:
+        """The objective at the best place; nan if it could not be simulated."""
+        return self.best.objective
+
+    @property
+    def limits(self) -> dict[str, float]:
+        """Excess of each limit by its name, <= 0 where it is kept [-]."""
+        return dict(zip(self.limit_names, self.best.limits.tolist(), strict=True))
+
+    @property
+    def multipliers(self) -> dict[str, float]:
+        """Multiplier of each limit by its name, see `Conditions`; empty if the place could not be simulated."""
+        conditions = self.best.conditions
+        return {} if conditions is None else dict(zip(self.limit_names, conditions.multipliers.tolist(), strict=True))
+
+    @property
+    def jacobian_calls(self) -> int:
+        """Places computed with their Jacobian, over all starts."""
+        return len(self.iterates)
+
+    @property
+    def message(self) -> str:
+        """One sentence on how it ended."""
+        return f"{self.verdict}: {_MEANING[self.verdict]}"
+
+
+def optimise_dose(
+    problem: DoseProblem | Program,
+    method: str = "SLSQP",
+    starts: int = 8,
+    seed: int = 0,
+    *,
+    certificate: bool = True,
+    allow_failed_certificate: bool = False,
+    calls: int = CALLS,
+    on_iterate: Callable[[Iterate], None] | None = None,
+) -> DoseOptimum:
+    """Maximise the objective of a problem under its limits, from several starts.
+
+    Scrambled Sobol points are screened by forward runs; the best of them start the solver. The gradient is certified at
+    the first start before any solver runs.
+
+    Args:
+        problem: what is sought. method: of scipy, one of `METHODS`; "L-BFGS-B" keeps bounds and no limits.
+        starts: number of starts. seed: of the points, and of the certificate. certificate: whether to certify.
+        allow_failed_certificate: go on although it failed; the verdict says so all the same.
+        calls: places that a start may compute. on_iterate: called with every place that was computed.
+
+    Returns:
+        The best place; look at its `verdict`.
+
+    Raises:
+        StudyError: an unknown method, limits with "L-BFGS-B", or fewer than one start.
+    """
+    program = problem.program if isinstance(problem, DoseProblem) else problem
+    _check(program, method, starts)
+    places = screened(program, starts, seed)
+    memories = [_Memory(program, number, calls, on_iterate) for number in range(starts)]
+    begun = [here for here in map(_Memory.look, memories, places) if here.ok]
+    proof = None
+    if certificate and begun:
+        proof = certify(program, next(m.x for m in memories if m.here.ok), seed)
+    refusal = _refusal(program, begun, proof, allow_failed_certificate)
+    size = max((float(np.linalg.norm(here.jacobian[0])) for here in begun), default=0.0)
+    runs = [_run(memory, None if refusal else method, size) for memory in memories]
+    best = max(runs, key=_merit)
+    verdict = refusal or best.verdict
+    if verdict == Verdict.CONVERGED and proof is not None and not proof.passed:
+        verdict = Verdict.FAILED_CERTIFICATE
+    values, dose = dict(zip(program.variables, best.x.tolist(), strict=True)), (None, None)
+    if isinstance(problem, DoseProblem):
+        values = {v.name: float(v.value(at)) for v, at in zip(problem.variables, best.x, strict=True)}
+        dose = problem.dosed(best.x)
+    iterates = tuple(iterate for memory in memories for iterate in memory.iterates)
+    return DoseOptimum(
+        verdict, best, values, program.limits, tuple(runs), iterates, _idle(program, begun), proof, *dose
+    )
+
+
+def screened(program: Program, starts: int, seed: int) -> Float[np.ndarray, "s n"]:
+    """Places to start from: the best of some scrambled Sobol points, those that keep the limits first.
+
+    Args:
+        program: to be maximised. starts: number of places. seed: of the points.
+    """
+    count = 2 ** int(np.ceil(np.log2(SCREENED_PER_START * starts)))
+    points = qmc.Sobol(len(program.variables), rng=seed).random(count)
+    outcome = program.evaluate_many(points)
+    excess = np.fmax(outcome.limits.max(axis=1, initial=0.0), 0.0)
+    failed = (outcome.status != Status.OK) | ~np.isfinite(outcome.objective) | ~np.isfinite(excess)
+    order = np.lexsort((-outcome.objective, np.where(excess > FEASIBLE, excess, 0.0), failed))
+    return points[order[:starts]]
+
+
+def conditions_at(here: Linearised, x: Float[np.ndarray, " n"], size: float) -> Conditions:
+    """How well the conditions of an optimum hold, with the multipliers that explain the gradient best.
+
+        grad f = sum of l_i grad g_i over active limits + m_j e_j over active bounds, l >= 0, m outward
+
+    by non-negative least squares.
+
+    Args:
+        here: at the place. x: in 0..1. size: typical gradient of the objective, what the residuals are relative to.
+    """
+    gradient, slopes, excess = here.jacobian[0], here.jacobian[1:], here.outcome.limits
+    active, upper, lower = excess > -ACTIVE, x > 1.0 - ACTIVE, x < ACTIVE
+    unit = np.eye(len(x))
+    normals = np.concatenate([slopes[active], unit[upper], -unit[lower]])
+    found, residual = nnls(normals.T, gradient) if len(normals) else (np.zeros(0), np.linalg.norm(gradient))
+    multipliers, bounds = np.zeros(len(excess)), np.zeros(len(x))
+    counts = np.cumsum([active.sum(), upper.sum()])
+    multipliers[active], high, low = np.split(found, counts)
+    bounds[upper] += high
+    bounds[lower] -= low
+    scale = size if size > 0 else 1.0
+    return Conditions(
+        stationarity=float(residual / scale),
+        feasibility=float(np.fmax(excess.max(initial=0.0), 0.0)),
+        complementarity=float(np.abs(multipliers * excess).max(initial=0.0) / scale),
+        multipliers=multipliers,
+        bounds=bounds,
+    )
+
+
+class _Stopped(Exception):
+    """A start ends: a place could not be simulated, or no calls are left."""
+
+
+class _Memory:
+    """The last place of a start, so that its value, gradient and limits are computed once; and the list of all."""
+
+    def __init__(self, program: Program, start: int, calls: int, on_iterate: Callable[[Iterate], None] | None):
+        self.program, self.start, self.calls, self.on_iterate = program, start, calls, on_iterate
+        self.iterates: list[Iterate] = []
+        self.x, self.here = np.zeros(0), Linearised(Outcome(*[np.zeros(0)] * 3), np.zeros((0, 0)))
+
+    @property
+    def full(self) -> bool:
+        """Whether no calls are left."""
+        return len(self.iterates) >= self.calls
+
+    def look(self, x: np.ndarray) -> Linearised:
+        """What is known at a place."""
+        if not np.array_equal(x, self.x):
+            self.x, self.here = np.array(x, float), self.program.linearise(x)
+            outcome = self.here.outcome
+            iterate = Iterate(self.start, self.x, float(outcome.objective), outcome.limits, int(self.here.status))
+            self.iterates.append(iterate)
+            if self.on_iterate is not None:
+                self.on_iterate(iterate)
+        return self.here
+
+    def at(self, x: np.ndarray) -> Linearised:
+        """The same for a solver, which must never see the numbers of a failed simulation."""
+        if (self.full and not np.array_equal(x, self.x)) or not self.look(x).ok:
+            raise _Stopped
+        return self.here
+
+
+def _check(program: Program, method: str, starts: int) -> None:
+    if method not in METHODS:
+        raise StudyError(f"method is {method!r}; allowed: {', '.join(METHODS)}")
+    if method == "L-BFGS-B" and program.limits:
+        raise StudyError('method "L-BFGS-B" keeps bounds and no limits; use "SLSQP" or "trust-constr"')
+    if starts < 1:
+        raise StudyError(f"starts is {starts}; wants at least one")
+
+
+def _refusal(
+    program: Program, begun: list[Linearised], proof: GradientCertificate | None, allowed: bool
+) -> Verdict | None:
+    """Why no solver should start, if there is a reason."""
+    if not begun:
+        return Verdict.FAILED_SIMULATION
+    if proof is not None and not proof.passed and not allowed:
+        return Verdict.FAILED_CERTIFICATE
+    largest = max(abs(float(here.outcome.objective)) for here in begun)
+    steepest = max(float(np.linalg.norm(here.jacobian[0])) for here in begun)
+    return Verdict.INSENSITIVE if steepest <= program.round_off * largest else None
+
+
+def _run(memory: _Memory, method: str | None, size: float) -> StartOutcome:
+    """One start from the place that its memory holds; without a method nothing but that place is judged."""
+    first, message = memory.x, "no solver was started"
+    try:
+        memory.at(first)
+        if method is not None:
+            x, message = _solved(memory, method, size)
+            memory.at(x)
+    except _Stopped:
+        message = f"no more than {memory.calls} places" if memory.here.ok else memory.here.status.statement
+    here, x = memory.here, memory.x
+    conditions = conditions_at(here, x, size) if here.ok else None
+    return StartOutcome(
+        first,
+        x,
+        float(here.outcome.objective) if here.ok else float("nan"),
+        here.outcome.limits,
+        conditions,
+        _verdict(conditions, memory.full),
+        len(memory.iterates),
+        message,
+    )
+
+
+def _solved(memory: _Memory, method: str, size: float) -> tuple[np.ndarray, str]:
+    """The place where a solver of scipy stops, and what it says.
+
+    The objective is divided by its typical gradient, so that the tolerances of the solver mean the same in any unit.
+    """
+
+    def cost(x: np.ndarray) -> tuple[float, np.ndarray]:
+        here = memory.at(x)
+        return -float(here.outcome.objective) / size, -here.jacobian[0] / size
+
+    def excess(x: np.ndarray) -> np.ndarray:
+        return memory.at(x).outcome.limits
+
+    def slopes(x: np.ndarray) -> np.ndarray:
+        return memory.at(x).jacobian[1:]
+
+    constraints, options = (), {"maxiter": memory.calls}
+    if method == "trust-constr":
+        options |= {"gtol": TOLERANCE, "xtol": TOLERANCE}  # it decides how close the barrier comes to a bound
+        constraints = NonlinearConstraint(excess, -np.inf, 0.0, jac=slopes, hess=BFGS())
+    elif method == "SLSQP":
+        options |= {"ftol": TOLERANCE}
+        constraints = {"type": "ineq", "fun": lambda x: -excess(x), "jac": lambda x: -slopes(x)}
+    else:
+        options |= {"ftol": TOLERANCE, "gtol": 0.1 * STATIONARY}
+    bounds = Bounds(0.0, 1.0, keep_feasible=True)  # type: ignore[arg-type]
+    limited = constraints if memory.program.limits else ()
+    curved: dict[str, Any] = {"hess": BFGS()} if method == "trust-constr" else {}
+    found = minimize(
+        cost, memory.x, jac=True, method=method, bounds=bounds, constraints=limited, options=options, **curved
+    )
+    return np.asarray(found.x), str(found.message)
+
+
+def _verdict(conditions: Conditions | None, full: bool) -> Verdict:
+    if conditions is None:
+        return Verdict.FAILED_SIMULATION
+    if not conditions.feasible:
+        return Verdict.INFEASIBLE
+    if conditions.hold:
+        return Verdict.CONVERGED
+    return Verdict.ITERATION_LIMIT if full else Verdict.STALLED
+
+
+def _merit(run: StartOutcome) -> tuple[int, float]:
+    """Order of starts: those that keep the limits by their objective, then the others by their excess."""
+    if run.conditions is None:
+        return 0, 0.0
+    return (2, run.objective) if run.conditions.feasible else (1, -run.conditions.feasibility)
+
+
+def _idle(program: Program, begun: list[Linearised]) -> tuple[str, ...]:
+    """Variables whose column of the Jacobian vanishes at every start."""
+    if not begun:
+        return ()
+    columns = np.max([np.abs(here.jacobian) for here in begun], axis=(0, 1))
+    return tuple(n for n, c in zip(program.variables, columns, strict=True) if c <= program.round_off * columns.max())

@@ -1,0 +1,307 @@
+"""A dose problem as its solvers see it: one pure function of a place x in 0..1, with limits and their Jacobian."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+from jaxtyping import Array, Float, Int
+
+from hepatojax.assembly import TOLERANCE
+from hepatojax.model import LiverModel
+from hepatojax.numerics.adjoint import ADJOINTS
+from hepatojax.simulate import simulate, whole_steps
+from hepatojax.state import LiverState
+from hepatojax.status import Status
+from hepatojax.studies.objective import Aim, Course, Limit, StudyError
+from hepatojax.studies.variables import Variable, check_variables, dosed, rows_in_use
+from hepatojax.therapy.product import CellProduct
+from hepatojax.therapy.schedule import DoseSchedule
+
+BATCH = 8
+ROUND_OFF = {"float32": 1e-5, "float64": 1e-12}
+FORWARD, REVERSE = "forward", "reverse"
+
+Numbers = Array | np.ndarray
+
+
+class Outcome(NamedTuple):
+    """What is known at a place, or at several of them with a leading axis.
+
+    objective: to be maximised. limits: excess of each, <= 0 where it is kept [-]. status: `Status` code of the
+    simulation; where it is not OK the numbers mean nothing.
+    """
+
+    objective: Float[Numbers, "*b"]
+    limits: Float[Numbers, "*b c"]
+    status: Int[Numbers, "*b"]
+
+
+class Linearised(NamedTuple):
+    """An outcome with its Jacobian, rows the objective and then each limit, columns the variables."""
+
+    outcome: Outcome
+    jacobian: Float[Numbers, "m n"]
+
+    @property
+    def ok(self) -> bool:
+        """Whether the simulation succeeded and every number is finite."""
+        return self.status == Status.OK
+
+    @property
+    def status(self) -> Status:
+        """How the simulation ended; a number that is not finite is a failure too."""
+        numbers = (self.outcome.objective, self.outcome.limits, self.jacobian)
+        finite = all(bool(np.isfinite(part).all()) for part in numbers)
+        status = Status(int(self.outcome.status))
+        return Status.NOT_FINITE if status == Status.OK and not finite else status
+
+
+@dataclass(frozen=True, eq=False)
+class Program:
+    """A function to be maximised under limits, compiled once for each use.
+
+    function: x (n,) in 0..1 and inputs -> `Outcome` with the limits that take a simulation. inputs: pytree.
+    variables: name of each x. limits: name of each limit. closed: x and inputs -> excess of the limits that take no
+    simulation, which come last. twin: the inputs in the other precision, where they exist. precision: of `inputs`.
+    compiler_options: of XLA; a short run gains by options that compile quickly.
+    """
+
+    function: Callable[[Array, Any], Outcome]
+    inputs: Any
+    variables: tuple[str, ...]
+    limits: tuple[str, ...] = ()
+    closed: Callable[[Array, Any], Array] | None = None
+    twin: Any = None
+    precision: str = "float64"
+    compiler_options: Mapping[str, Any] | None = None
+
+    @cached_property
+    def simulated(self) -> int:
+        """Number of outputs that take a simulation: the objective and some limits."""
+        x = jax.ShapeDtypeStruct((len(self.variables),), jnp.float64)
+        return 1 + jax.eval_shape(self.function, x, self.inputs).limits.shape[0]
+
+    @property
+    def mode(self) -> str:
+        """The cheaper mode: forward where there are fewer variables than outputs that take a simulation."""
+        return FORWARD if len(self.variables) < self.simulated else REVERSE
+
+    @property
+    def round_off(self) -> float:
+        """Relative error with which the function is known [-]."""
+        return ROUND_OFF[self.precision]
+
+    @cached_property
+    def other_precision(self) -> Program:
+        """The same problem in the other precision, compiled once like this one."""
+        other = "float64" if self.precision == "float32" else "float32"
+        return dataclasses.replace(self, inputs=self.twin, twin=self.inputs, precision=other)
+
+    def evaluate(self, x: ArrayLike) -> Outcome:
+        """The outcome at one place."""
+        return _host(self._one(jnp.asarray(x, jnp.float64), self.inputs))
+
+    def evaluate_many(self, places: ArrayLike) -> Outcome:
+        """Outcomes at many places (m, n), `BATCH` at once in one compiled call, which bounds the memory."""
+        places = np.asarray(places, float)
+        count = len(places)
+        padded = np.concatenate([places, np.repeat(places[-1:], -count % BATCH, axis=0)])
+        parts = [_host(self._many(jnp.asarray(part), self.inputs)) for part in np.split(padded, len(padded) // BATCH)]
+        return Outcome(*(np.concatenate(part)[:count] for part in zip(*parts, strict=True)))
+
+    def linearise(self, x: ArrayLike) -> Linearised:
+        """The outcome at a place and its Jacobian (1 + c, n), in the cheaper mode, in one compiled call."""
+        seeds = jnp.eye(self._rows(self.mode))
+        return _host(self._linearised(jnp.asarray(x, jnp.float64), seeds, self.inputs, self.mode))
+
+    def push(self, x: ArrayLike, direction: ArrayLike) -> Float[np.ndarray, " m"]:
+        """Derivative of every output that takes a simulation along a direction (n,), in forward mode."""
+        return self._first(FORWARD, x, direction)
+
+    def pull(self, x: ArrayLike, weights: ArrayLike) -> Float[np.ndarray, " n"]:
+        """Derivative of a weighted sum of the outputs that take a simulation, in reverse mode."""
+        return self._first(REVERSE, x, weights)
+
+    def _first(self, mode: str, x: ArrayLike, seed: ArrayLike) -> np.ndarray:
+        """One product; it uses the program of `linearise` where that has this mode, so that no other is compiled."""
+        width = len(self.variables) if mode == FORWARD else self.simulated
+        seeds = jnp.zeros((self._rows(mode), width)).at[0].set(jnp.asarray(seed, jnp.float64))
+        return np.asarray(self._products(jnp.asarray(x, jnp.float64), seeds, self.inputs, mode)[0])
+
+    def _jit(self, function: Callable, **how: Any) -> Callable:
+        return jax.jit(function, compiler_options=dict(self.compiler_options or {}) or None, **how)
+
+    def _rows(self, mode: str) -> int:
+        if mode != self.mode:
+            return 1
+        return len(self.variables) if mode == FORWARD else self.simulated
+
+    def _whole(self, x: Array, inputs: Any) -> Outcome:
+        outcome = self.function(x, inputs)
+        if self.closed is None:
+            return outcome
+        return outcome._replace(limits=_joined(outcome.limits, self.closed(x, inputs)))
+
+    @cached_property
+    def _one(self) -> Callable[..., Outcome]:
+        return self._jit(self._whole)
+
+    @cached_property
+    def _many(self) -> Callable[..., Outcome]:
+        return self._jit(jax.vmap(self._whole, in_axes=(0, None)))
+
+    @cached_property
+    def _compiled(self) -> Callable[..., tuple[Outcome, Array]]:
+        return self._jit(self._seeded, static_argnums=3)
+
+    def _products(self, x: Array, seeds: Array, inputs: Any, mode: str) -> Array:
+        return self._compiled(x, seeds, inputs, mode)[1]
+
+    def _linearised(self, x: Array, seeds: Array, inputs: Any, mode: str) -> Linearised:
+        outcome, products = self._compiled(x, seeds, inputs, mode)
+        jacobian = products.T if mode == FORWARD else products
+        if self.closed is not None:
+            excess, slopes = self._closed_compiled(x, inputs)
+            outcome = outcome._replace(limits=_joined(outcome.limits, excess))
+            jacobian = jnp.concatenate([jacobian, slopes])
+        return Linearised(outcome, jacobian)
+
+    @cached_property
+    def _closed_compiled(self) -> Callable[..., tuple[Array, Array]]:
+        assert self.closed is not None
+        closed = self.closed
+        return jax.jit(lambda x, inputs: (closed(x, inputs), jax.jacfwd(closed)(x, inputs)))
+
+    def _seeded(self, x: Array, seeds: Array, inputs: Any, mode: str) -> tuple[Outcome, Array]:
+        """The outcome, and the products of the Jacobian with some seeds (r, .), of its transpose in reverse mode."""
+
+        def outputs(x: Array) -> tuple[Array, Array]:
+            outcome = self.function(x, inputs)
+            return _joined(outcome.objective[None], outcome.limits), outcome.status
+
+        if mode == FORWARD:
+            along = jax.vmap(lambda seed: jax.jvp(outputs, (x,), (seed,), has_aux=True), out_axes=(None, 0, None))
+            values, products, status = along(seeds)
+        else:
+            values, back, status = jax.vjp(outputs, x, has_aux=True)
+            products = jax.vmap(lambda seed: back(seed)[0])(seeds)
+        return Outcome(values[0], values[1:], status), products
+
+
+@dataclass(frozen=True, eq=False)
+class DoseProblem:
+    """Which doses, and which product, serve a patient best.
+
+    model, state, schedule: from `hepatojax.build`; the schedule holds what is not chosen. end_h: end of the run [h].
+    aims: their weighted sum is maximised. limits: to be kept. variables: what is chosen. adjoint: see `simulate`.
+
+    Raises:
+        StudyError: something that has no derivative, does not exist or does not fit; one line.
+    """
+
+    model: LiverModel
+    state: LiverState
+    schedule: DoseSchedule
+    end_h: float
+    aims: tuple[Aim, ...]
+    variables: tuple[Variable, ...]
+    limits: tuple[Limit, ...] = ()
+    adjoint: str = "saved"
+
+    def __post_init__(self) -> None:
+        if not self.aims:
+            raise StudyError("aims: give at least one")
+        if self.adjoint not in ADJOINTS:
+            raise StudyError(f"adjoint is {self.adjoint!r}; allowed: {', '.join(ADJOINTS)}")
+        whole_steps("end_h", self.end_h, self.model.numerics.macro_step_h)
+        check_variables(self.variables, self.schedule, self.start_h, self.end_h)
+
+    @property
+    def start_h(self) -> float:
+        """Time of the state [h]."""
+        return int(self.state.step) * self.model.numerics.macro_step_h
+
+    def dosed(self, x: ArrayLike) -> tuple[DoseSchedule, CellProduct]:
+        """The schedule and the product at a place x (n,) in 0..1."""
+        return dosed(self.variables, self.schedule, self.model.product, jnp.asarray(x, jnp.float64))
+
+    def evaluate(self, x: ArrayLike) -> Outcome:
+        """Objective, limits and status at a place x (n,) in 0..1."""
+        return self.program.evaluate(x)
+
+    @cached_property
+    def program(self) -> Program:
+        """The problem as its solvers see it; limits that take no simulation come last."""
+        rows, (simulated, closed) = self._rows, self._limits
+        numerics = self.model.numerics
+        other = "float64" if numerics.precision == "float32" else "float32"
+        return Program(
+            self._outcome,
+            (self.model, self.state, self.schedule),
+            tuple(variable.name for variable in self.variables),
+            tuple(name for limit in (*simulated, *closed) for name in limit.names(rows)),
+            self._closed_excess if closed else None,
+            (*in_precision(self.model, self.state, other), self.schedule),
+            numerics.precision,
+        )
+
+    @cached_property
+    def _rows(self) -> tuple[int, ...]:
+        return rows_in_use(self.variables, self.schedule)
+
+    @property
+    def _limits(self) -> tuple[tuple[Limit, ...], tuple[Limit, ...]]:
+        every = self.limits
+        return tuple(i for i in every if i.simulated), tuple(i for i in every if not i.simulated)
+
+    def _outcome(self, x: Array, inputs: tuple[LiverModel, LiverState, DoseSchedule]) -> Outcome:
+        model, state, schedule = inputs
+        schedule, product = dosed(self.variables, schedule, model.product, x)
+        model = dataclasses.replace(model, product=product)
+        run = simulate(model, state, schedule, end_h=self.end_h, start_h=self.start_h, adjoint=self.adjoint)
+        course = Course(run.endpoints, schedule, self._rows)
+        objective = sum((aim.weight * aim.reading(course) for aim in self.aims), jnp.zeros(()))
+        return Outcome(objective, _stacked(self._limits[0], course), run.status)
+
+    def _closed_excess(self, x: Array, inputs: tuple[LiverModel, LiverState, DoseSchedule]) -> Array:
+        schedule, _ = dosed(self.variables, inputs[2], inputs[0].product, x)
+        return _stacked(self._limits[1], Course({}, schedule, self._rows))
+
+
+def in_precision(model: LiverModel, state: LiverState, precision: str) -> tuple[LiverModel, LiverState]:
+    """The same liver with its fields in another precision, and solvers as tight as that allows.
+
+    What is always float64 stays so: pressure, body, plasma and the geometry.
+    """
+    numerics = dataclasses.replace(model.numerics, precision=precision, tolerance=TOLERANCE[precision])
+
+    def cast(fields: Any) -> Any:
+        return jax.tree.map(lambda a: jnp.asarray(a, numerics.dtype), fields)
+
+    solved = state.quasi_steady
+    circulation = dataclasses.replace(solved.circulation, speed=cast(solved.circulation.speed))
+    fields = {name: cast(getattr(solved, name)) for name in ("oxygen", "tissue", "excess", "arrival", "carried")}
+    solved = dataclasses.replace(solved, circulation=circulation, **fields)
+    return dataclasses.replace(model, numerics=numerics), state.replace(voxel=cast(state.voxel), quasi_steady=solved)
+
+
+def _stacked(limits: tuple[Limit, ...], course: Course) -> Float[Array, " c"]:
+    return _joined(*(limit.excess(course) for limit in limits))
+
+
+def _joined(*parts: Array) -> Float[Array, " c"]:
+    """Vectors end to end; empty ones stay out, for the compiler dies of the transpose of an empty part (XLA, 0.10)."""
+    filled = [part for part in parts if part.shape[0]]
+    return jnp.concatenate(filled) if filled else jnp.zeros(0)
+
+
+def _host(tree: Any) -> Any:
+    return jax.tree.map(np.asarray, tree)

@@ -1,0 +1,194 @@
+"""The optimiser finds known optima with their multipliers, and never calls anything else converged."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hepatojax.studies.objective import StudyError
+from hepatojax.studies.optimise import Verdict, conditions_at, optimise_dose, screened
+
+LIMITED = ("SLSQP", "trust-constr")
+
+
+def hill(x):
+    """1e-4 (1 - |x - (0.7, 0.8)|^2), a small number on purpose."""
+    return 1e-4 * (1.0 - jnp.sum((x - jnp.asarray([0.7, 0.8])) ** 2))
+
+
+def budget(x):
+    """x0 + x1 <= 1 over its bound; the multiplier of `hill` is 1e-4 x 2 x 0.25 at (0.45, 0.55)."""
+    return jnp.sum(x) - 1.0
+
+
+def two_modes(x):
+    """A low wide mode and a high narrow one."""
+    low, high = jnp.asarray([0.7, 0.3]), jnp.asarray([0.2, 0.8])
+    return jnp.exp(-8.0 * jnp.sum((x - low) ** 2)) + 1.5 * jnp.exp(-60.0 * jnp.sum((x - high) ** 2))
+
+
+@pytest.mark.parametrize("method", LIMITED)
+def test_an_active_limit_is_found_with_its_multiplier(stand_in, method):
+    optimum = optimise_dose(stand_in(hill, budget, lambda x: x[0] - 0.9), method, starts=3)
+    assert optimum.verdict == "converged"
+    np.testing.assert_allclose(optimum.x, [0.45, 0.55], atol=1e-3)
+    np.testing.assert_allclose(optimum.multipliers["limit 0"], 5e-5, rtol=1e-2)
+    assert optimum.multipliers["limit 1"] == 0.0
+    conditions = optimum.best.conditions
+    assert conditions.hold
+    assert conditions.stationarity < 1e-3
+    assert all(start.verdict == Verdict.CONVERGED for start in optimum.starts)
+
+
+@pytest.mark.parametrize("method", [*LIMITED, "L-BFGS-B"])
+def test_an_optimum_inside_and_one_on_a_bound(stand_in, method):
+    inside = optimise_dose(stand_in(hill), method, starts=2)
+    np.testing.assert_allclose(inside.x, [0.7, 0.8], atol=2e-3)
+    outside = optimise_dose(stand_in(lambda x: hill(x) + 1e-4 * x[0]), method, starts=2)
+    np.testing.assert_allclose(outside.x, [1.0, 0.8], atol=2e-3)
+    np.testing.assert_allclose(outside.best.conditions.bounds, [0.4e-4, 0.0], atol=1e-6)
+    assert inside.verdict == outside.verdict == Verdict.CONVERGED
+
+
+def test_many_starts_find_the_better_of_two_modes(stand_in):
+    optimum = optimise_dose(stand_in(two_modes), starts=8)
+    assert optimum.verdict == Verdict.CONVERGED
+    np.testing.assert_allclose(optimum.x, [0.2, 0.8], atol=0.01)
+    assert len(optimum.starts) == 8
+    assert min(start.objective for start in optimum.starts) < 0.9 * optimum.objective
+
+
+def test_a_smooth_problem_takes_few_jacobians(stand_in):
+    optimum = optimise_dose(stand_in(hill, budget))
+    assert max(start.jacobian_calls for start in optimum.starts) <= 20
+    assert optimum.jacobian_calls == sum(start.jacobian_calls for start in optimum.starts)
+
+
+def test_every_place_is_computed_once_and_told(stand_in):
+    told = []
+    optimum = optimise_dose(stand_in(hill, budget), starts=2, on_iterate=told.append)
+    assert [(i.start, *i.x) for i in told if i.start == 0] == [
+        (i.start, *i.x) for i in optimum.iterates if i.start == 0
+    ]
+    assert len({(i.start, *i.x) for i in told}) == len(told) == optimum.jacobian_calls
+
+
+def test_an_infeasible_problem_is_called_so(stand_in):
+    optimum = optimise_dose(stand_in(hill, budget, lambda x: 1.5 - jnp.sum(x)), starts=3)
+    assert optimum.verdict == Verdict.INFEASIBLE
+    assert max(optimum.limits.values()) > 0.1
+    assert "no start keeps every limit" in optimum.message
+
+
+@pytest.mark.parametrize("value", [0.0, 3.7])
+def test_an_objective_that_does_not_depend_on_the_dose_is_called_so(stand_in, value):
+    optimum = optimise_dose(stand_in(lambda x: value + 0.0 * x[0], budget), starts=3)
+    assert optimum.verdict == Verdict.INSENSITIVE
+    assert optimum.jacobian_calls == 3
+
+
+def test_a_variable_without_effect_is_named(stand_in):
+    assert optimise_dose(stand_in(lambda x: jnp.sin(x[1])), starts=2).idle == ("x0",)
+
+
+def wrong_gradient():
+    @jax.custom_jvp
+    def function(x):
+        return hill(x)
+
+    function.defjvp(lambda x, t: (hill(x[0]), jax.grad(hill)(x[0]) @ (1.01 * t[0])))
+    return function
+
+
+def test_a_wrong_gradient_is_refused_unless_allowed(stand_in):
+    program = stand_in(wrong_gradient())
+    refused = optimise_dose(program, starts=2)
+    assert refused.verdict == Verdict.FAILED_CERTIFICATE
+    assert refused.jacobian_calls == 2
+    allowed = optimise_dose(program, starts=2, allow_failed_certificate=True)
+    assert allowed.verdict == Verdict.FAILED_CERTIFICATE
+    assert allowed.best.verdict == Verdict.CONVERGED
+    assert not allowed.certificate.passed
+    assert optimise_dose(program, starts=2, certificate=False).verdict == Verdict.CONVERGED
+
+
+def test_a_simulation_that_always_fails_gives_no_number(stand_in):
+    optimum = optimise_dose(stand_in(hill, dies=lambda x: x[0] >= 0.0), starts=2)
+    assert optimum.verdict == Verdict.FAILED_SIMULATION
+    assert np.isnan(optimum.objective)
+    assert optimum.starts[0].message == "oxygen did not converge"
+    assert optimum.certificate is None
+
+
+def test_a_start_that_runs_into_a_failure_ends_there_and_others_count(stand_in):
+    optimum = optimise_dose(
+        stand_in(two_modes, dies=lambda x: jnp.sum((x - jnp.asarray([0.2, 0.8])) ** 2) < 1e-3),
+        starts=8,
+        certificate=False,
+    )
+    verdicts = {start.verdict for start in optimum.starts}
+    assert Verdict.FAILED_SIMULATION in verdicts
+    assert optimum.verdict == Verdict.CONVERGED
+    np.testing.assert_allclose(optimum.x, [0.7, 0.3], atol=0.02)
+
+
+def test_too_few_iterations_are_no_convergence(stand_in):
+    def valley(x):
+        return -((1.0 - 2.0 * x[0]) ** 2) - 100.0 * (x[1] - x[0] ** 2) ** 2
+
+    optimum = optimise_dose(stand_in(valley), starts=1, calls=3, certificate=False)
+    assert optimum.verdict == Verdict.ITERATION_LIMIT
+    assert optimum.jacobian_calls == 3
+    assert optimise_dose(stand_in(valley), starts=1).verdict == Verdict.CONVERGED
+
+
+def test_a_false_optimum_is_stalled(stand_in):
+    """A gradient of the wrong sign: no step that it proposes helps."""
+
+    @jax.custom_jvp
+    def function(x):
+        return hill(x)
+
+    function.defjvp(lambda x, t: (hill(x[0]), -jax.grad(hill)(x[0]) @ t[0]))
+    optimum = optimise_dose(stand_in(function), "L-BFGS-B", starts=1, certificate=False)
+    assert optimum.verdict == Verdict.STALLED
+
+
+def test_scaling_the_objective_changes_nothing_but_its_unit(stand_in):
+    places = [optimise_dose(stand_in(lambda x, s=s: s * hill(x), budget), starts=2).x for s in (1e-6, 1.0, 1e6)]
+    np.testing.assert_allclose(places[0], places[1], atol=1e-6)
+    np.testing.assert_allclose(places[2], places[1], atol=1e-6)
+
+
+def test_screening_prefers_what_keeps_the_limits_and_never_a_failure(stand_in):
+    program = stand_in(hill, budget, dies=lambda x: x[0] < 0.3)
+    places = screened(program, 8, seed=1)
+    outcome = program.evaluate_many(places)
+    assert (outcome.status == 0).all()
+    kept = outcome.limits[:, 0] <= 0.0
+    assert (np.diff(kept.astype(int)) <= 0).all()
+    assert (np.diff(outcome.objective[kept]) <= 0.0).all()
+
+
+def test_conditions_of_an_optimum_by_hand(stand_in):
+    program = stand_in(hill, budget)
+    here = program.linearise(np.asarray([0.45, 0.55]))
+    at_optimum = conditions_at(here, np.asarray([0.45, 0.55]), 1e-4)
+    np.testing.assert_allclose(at_optimum.multipliers, [5e-5], rtol=1e-9)
+    assert at_optimum.stationarity < 1e-12
+    beside = np.asarray([0.55, 0.45])
+    np.testing.assert_allclose(
+        conditions_at(program.linearise(beside), beside, 1e-4).stationarity, 0.2 * np.sqrt(2.0), rtol=1e-9
+    )
+    wrong_side = np.asarray([0.9, 0.9])  # the objective rises into the limit: no multiplier explains it
+    inward = conditions_at(stand_in(hill, lambda x: 1.8 - jnp.sum(x)).linearise(wrong_side), wrong_side, 1e-4)
+    assert inward.multipliers[0] > 0.0
+
+
+def test_what_cannot_be_done_is_refused(stand_in):
+    with pytest.raises(StudyError, match="keeps bounds and no limits"):
+        optimise_dose(stand_in(hill, budget), "L-BFGS-B")
+    with pytest.raises(StudyError, match="allowed: SLSQP, L-BFGS-B, trust-constr"):
+        optimise_dose(stand_in(hill), "newton")
+    with pytest.raises(StudyError, match="at least one"):
+        optimise_dose(stand_in(hill), starts=0)
