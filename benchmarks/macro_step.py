@@ -49,7 +49,8 @@ def fields_between(model: hj.LiverModel, before: hj.LiverState, after: hj.LiverS
     voxel, body = jax.tree.map(lambda a, b: 0.5 * (a + b), (before.voxel, before.body), (after.voxel, after.body))
     step_h = model.numerics.macro_step_h
     none = dict.fromkeys(ORGANS, jnp.zeros(()))
-    given = inputs(model, model.disease.mean_activity(before.step * step_h, step_h), none, jnp.zeros(()))
+    harm = model.disease.harm(before.step * step_h, step_h, model.parameters.toxin)
+    given = inputs(model, harm, none, jnp.zeros(()))
     return Fields({**given, **voxel, **body})
 
 
