@@ -178,7 +178,7 @@ def _closure(model: LiverModel, name: str, fields: Fields) -> BodyClosure:
     if name == "vegf":
         potency = fields.potency_vegf
     if name == "hgf":  # the only one that licensing raises, here as in the liver
-        potency = fields.potency_hgf * fields.licensing_outside
+        potency = fields.potency_hgf * jnp.asarray(fields.licensing_outside, jnp.float64)
     signal = model.parameters.body_signals[name]
     closure = domain_closure(signal, fields.load_response, fields.msc_outside, potency, model.domains)
     return BodyClosure(closure.clearance_um3_s, closure.source_nM_um3_s)
