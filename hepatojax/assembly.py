@@ -30,7 +30,7 @@ from hepatojax.parameters.registry import (
     switched_off,
 )
 from hepatojax.presets import Presets, digest, kept
-from hepatojax.rest import Rest, derive_rest, first_guess, rest_state, with_rest
+from hepatojax.rest import STANDS_STILL, Rest, derive_rest, first_guess, rest_state, with_rest
 from hepatojax.scenario import DEFAULT_SPACING_UM, LobuleSpec, Scenario, domain_extent_um, grid_cells
 from hepatojax.state import LiverState
 from hepatojax.status import SimulationError, Status
@@ -45,7 +45,6 @@ from hepatojax.tissue.perfusion import PerfusionParameters
 from hepatojax.tissue.signals import SignalParameters
 
 _SECONDS_PER_MINUTE = 60.0
-_REST_TOLERANCE = 1e-8
 _BUILT_ONCE = ("geometry.lobule", "geometry.central", "geometry.portal", "product.hgf_by_source")
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
@@ -161,7 +160,7 @@ def require_rest(rest: Rest) -> None:
     Raises:
         SimulationError: the sweeps did not settle, or a constant that must be positive is negative.
     """
-    if not float(rest.change) < _REST_TOLERANCE:
+    if not float(rest.change) < STANDS_STILL:
         raise SimulationError(
             Status.REST_NOT_CONVERGED,
             Status.REST_NOT_CONVERGED.describe(residual=float(rest.change), relative_to="the state"),
@@ -187,7 +186,8 @@ def with_parameters(
         healthy: the lobule without its fibrotic septa, if it has some.
 
     Returns:
-        The model. A start state that belongs to other values is not changed.
+        The model; where these values have no rest, its constants of rest are not numbers. A start state that belongs
+        to other values is not changed.
 
     Raises:
         ParameterError: an unknown name, or one that only `build` uses: geometry, and the source of a product.

@@ -36,6 +36,7 @@ from hepatojax.state import Circulation, LiverState, QuasiSteady
 
 SWEEPS = 48
 SETTLED = 1e-13
+STANDS_STILL = 1e-8
 _BALANCED: tuple[tuple[str, Mechanism, tuple[str, ...]], ...] = (
     ("hepatocytes", hepatocyte_turnover, ("primed", "injured", "debris")),
     ("hepatocytes", identity_turnover, ("identity",)),
@@ -124,7 +125,10 @@ def _settle(
 def _solve_balances(
     given: tuple[LiverModel, QuasiSteady], flat: Float[Array, " n"], right: Float[Array, " n"], transposed: bool
 ) -> Float[Array, " n"]:
-    """(1 - S)^-1 r for the linearised sweep S, by the series r + S r + S^2 r + ..., which falls as the sweeps do."""
+    """(1 - S)^-1 r for the linearised sweep S, by the series r + S r + S^2 r + ..., which falls as the sweeps do.
+
+    No number where the series has not settled.
+    """
     sweep = partial(_swept, given)
     if transposed:
         pull = jax.vjp(sweep, flat)[1]
@@ -140,17 +144,25 @@ def _solve_balances(
     def unsettled(carry: tuple[Array, Array, Array]) -> Array:
         return (carry[0] < SWEEPS) & (jnp.max(jnp.abs(carry[1])) > SETTLED * size)
 
-    return lax.while_loop(unsettled, add_term, (jnp.zeros((), jnp.int32), right, right))[2]
+    end = lax.while_loop(unsettled, add_term, (jnp.zeros((), jnp.int32), right, right))
+    return jnp.where(unsettled((jnp.zeros((), jnp.int32), *end[1:])), jnp.nan, end[2])
 
 
 def with_rest(model: LiverModel) -> LiverModel:
     """The model with the constants of rest that belong to its parameters, differentiable in them.
 
+    Inside a compiled function nothing can be raised: where there is no rest its constants are not numbers, so that a
+    run ends as `Status.NOT_FINITE`.
+
     Args:
         model: healthy, as of `hepatojax.build` without septa or resection.
     """
     rest = derive_rest(model)
-    return dataclasses.replace(model, rest=rest.constants, rest_resistance=rest.resistance)
+    exists = rest.change < STANDS_STILL
+    for value in rest.lowest.values():
+        exists = exists & (value >= 0.0)
+    constants, resistance = jax.tree.map(lambda a: jnp.where(exists, a, jnp.nan), (rest.constants, rest.resistance))
+    return dataclasses.replace(model, rest=constants, rest_resistance=resistance)
 
 
 def rest_state(model: LiverModel, rest: Rest) -> LiverState:

@@ -56,6 +56,14 @@ def test_a_number_is_put_wherever_it_acts(model):
         np.testing.assert_allclose(left, right, rtol=1e-9)
 
 
+def test_where_there_is_no_rest_there_is_no_number(model):
+    """Cells that die and hardly divide cannot stand still: a negative silent death must not pass for one."""
+    parameters = registry_of(SCENARIO)
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        put = jax.jit(lambda rate: with_parameters(model, parameters, {"hepatocytes.division_rate": rate}))(1e-3)
+    assert all(np.isnan(value).all() for value in (*put.rest.values(), put.rest_resistance))
+
+
 @pytest.mark.parametrize("name", ["geometry.lobule_radius_um", "product.hgf_by_source.adipose", "oxygen.portal"])
 def test_what_cannot_be_replaced_is_named(model, name):
     with pytest.raises(ParameterError, match=name):
