@@ -134,18 +134,21 @@ def _solve_balances(
         pull = jax.vjp(sweep, flat)[1]
     else:
         push = jax.linearize(sweep, flat)[1]
-    size = jnp.max(jnp.abs(right))
 
     def add_term(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         count, term, total = carry
         term = pull(term)[0] if transposed else push(term)
         return count + 1, term, total + term
 
-    def unsettled(carry: tuple[Array, Array, Array]) -> Array:
-        return (carry[0] < SWEEPS) & (jnp.max(jnp.abs(carry[1])) > SETTLED * size)
+    def moves(term: Array, total: Array, tolerance: float) -> Array:
+        return jnp.max(jnp.abs(term)) > tolerance * jnp.max(jnp.abs(total))
 
-    end = lax.while_loop(unsettled, add_term, (jnp.zeros((), jnp.int32), right, right))
-    return jnp.where(unsettled((jnp.zeros((), jnp.int32), *end[1:])), jnp.nan, end[2])
+    _, term, total = lax.while_loop(
+        lambda carry: (carry[0] < SWEEPS) & moves(*carry[1:], SETTLED),
+        add_term,
+        (jnp.zeros((), jnp.int32), right, right),
+    )
+    return jnp.where(moves(term, total, STANDS_STILL), jnp.nan, total)
 
 
 def with_rest(model: LiverModel) -> LiverModel:
@@ -193,19 +196,17 @@ def first_guess(model: LiverModel) -> Rest:
     """Where the sweeps start: names, shapes and dtypes of a rest."""
     shape = model.grid.shape
     none, one = jnp.zeros(shape), jnp.ones(shape)
-    matrix = model.parameters.biology.matrix
-    collagen = {name: one * value for name, value in rest_collagen(matrix).items()}
     voxel = {
-        **dict.fromkeys(VOXEL_STATES, none),
         "quiescent": 0.99 * one,
         "primed": 1e-3 * one,
+        "injured": none,
+        "debris": none,
         "macrophage_m1": 0.07 * one,
-        "macrophage_m2": one,
         "identity": one,
         "zonation": 0.5 * one,
         "vascular_integrity": one,
-        "stellate": matrix.rest_stellate * one,
-        **collagen,
+        "capillarisation": none,
+        **_held(model),
     }
     constants = {
         **dict.fromkeys(("rest_apoptosis", "rest_stellate_activation", "rest_collagen_deposition"), 1e-4 * one),
@@ -228,6 +229,17 @@ def first_guess(model: LiverModel) -> Rest:
     return Rest(voxel, constants, jnp.ones(()), solved, jnp.ones(()), _lowest(model, constants))
 
 
+def _held(model: LiverModel) -> dict[str, Float[Array, "nz ny nx"]]:
+    """States that no balance determines: parameters fix them, M2 are 1 by definition, and the others are absent.
+
+    A sweep sets them anew, so that they follow their parameters, and nothing else, with a derivative.
+    """
+    balanced = {"quiescent", *(state for _, _, states in _BALANCED for state in states)}
+    matrix, one = model.parameters.biology.matrix, jnp.ones(model.grid.shape)
+    present = {"macrophage_m2": 1.0, "stellate": matrix.rest_stellate, **rest_collagen(matrix)}
+    return {name: present.get(name, 0.0) * one for name in VOXEL_STATES if name not in balanced}
+
+
 def _fields(model: LiverModel, rest: Rest) -> Fields:
     nothing = jnp.zeros(())
     body = {**dict.fromkeys((*BODY_STATES, *POOLS), nothing), "regulatory_t": jnp.ones(())}
@@ -239,6 +251,7 @@ def _fields(model: LiverModel, rest: Rest) -> Fields:
 
 def _sweep(model: LiverModel, rest: Rest) -> Rest:
     """One sweep; the flow is that of rest because the resistance of the sweep before stands for rest."""
+    rest = dataclasses.replace(rest, voxel={**rest.voxel, **_held(model)})
     fields = _fields(model, rest)
     model = dataclasses.replace(model, rest_resistance=rest.resistance)
     solved, fields, _ = solve_quasi_steady(model, fields, rest.solved)
