@@ -43,8 +43,8 @@ from hepatojax.tissue.migration import MigrationParameters
 from hepatojax.tissue.oxygen import OxygenParameters
 from hepatojax.tissue.perfusion import PerfusionParameters
 from hepatojax.tissue.signals import SignalParameters
+from hepatojax.units import HOURS_PER_DAY, SECONDS_PER_MINUTE
 
-_SECONDS_PER_MINUTE = 60.0
 _BUILT_ONCE = ("geometry.lobule", "geometry.central", "geometry.portal", "product.hgf_by_source")
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
@@ -121,7 +121,7 @@ def resting_model(
     """
     run = scenario.run
     numerics = Numerics(
-        macro_step_h=24.0 / run.steps_per_day,
+        macro_step_h=HOURS_PER_DAY / run.steps_per_day,
         precision=run.precision,
         transport=run.transport,
         drive=run.drive,
@@ -232,7 +232,7 @@ def model_parameters(parameters: Parameters) -> ModelParameters:
         migration=from_registry(MigrationParameters, r.migration),
         adhesion_per_transit=r.migration.adhesion_per_transit,
         haematocrit=r.perfusion.haematocrit,
-        perfusion_at_rest=r.perfusion.flow_at_rest_ml_min_g / _SECONDS_PER_MINUTE,
+        perfusion_at_rest=r.perfusion.flow_at_rest_ml_min_g / SECONDS_PER_MINUTE,
         portal_mmHg=r.oxygen.portal_mmHg,
         arterial_mmHg=r.oxygen.arterial_mmHg,
         sinusoids_per_litre=r.geometry.sinusoids_per_liver * 1e-6 / r.patient.liver_volume_l,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
+SECONDS_PER_MINUTE = 60.0
 SECONDS_PER_HOUR = 3600.0
 HOURS_PER_DAY = 24.0
 UM3_PER_LITRE = 1e15

@@ -73,18 +73,19 @@ def read_image(scenario: Scenario) -> np.ndarray | None:
 
 
 def require_lobule(scenario: Scenario, image: np.ndarray | None) -> None:
-    """Refuse a label image that cannot be a lobule.
+    """Refuse a label image that cannot be a lobule, or has no room for its septa.
 
     Raises:
-        InputFileError: which label is unknown or missing, or that the voxels are too coarse.
+        InputFileError: which label is unknown or missing, that the voxels are too coarse, or that vessels are few.
     """
     if image is None:
         return
     from hepatojax.assembly import build_lobule, registry_of
     from hepatojax.io.readers import InputFileError
+    from hepatojax.onset import scarred
 
     smooth = replace(scenario, lobule=replace(scenario.lobule, permeability_log_sd=0.0))
     try:
-        build_lobule(smooth, registry_of(scenario), image)
+        scarred(scenario.lobule, build_lobule(smooth, registry_of(scenario), image))
     except ValueError as error:
         raise InputFileError(f"{scenario.lobule.labels_file}: {error}") from None

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import errno
 import os
+import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from hepatojax.status import WriteError
-
-_NOBODY_READS = (errno.EPIPE, errno.EIO)  # of a closed pipe, and of a terminal that is gone
 
 
 class LastingStream:
@@ -42,11 +41,17 @@ class LastingStream:
 
     def _leave(self, error: OSError) -> None:
         """Lead the stream to nowhere, since Python flushes it again when the process ends."""
-        if error.errno not in _NOBODY_READS:
+        if not self._nobody_reads(error):
             raise error
         nowhere = os.open(os.devnull, os.O_WRONLY)
         os.dup2(nowhere, self._stream.fileno())
         os.close(nowhere)
+
+    def _nobody_reads(self, error: OSError) -> bool:
+        """Whether a pipe is closed or a terminal gone; the same error of a file is one of its disk."""
+        if error.errno == errno.EPIPE:
+            return True
+        return error.errno == errno.EIO and stat.S_ISCHR(os.fstat(self._stream.fileno()).st_mode)
 
 
 @contextmanager
@@ -54,15 +59,18 @@ def lasting(name: str) -> Iterator[None]:
     """Within the block a stream falls silent once nobody reads it.
 
     Args:
-        name: "stdout" or "stderr".
+        name: "stdout" or "stderr"; one that was closed before the program began is silent.
     """
     stream = getattr(sys, name)
-    setattr(sys, name, LastingStream(stream))
-    try:
-        yield
-    finally:
-        getattr(sys, name).flush()
-        setattr(sys, name, stream)
+    with open(os.devnull, "w") as nowhere:
+        setattr(sys, name, LastingStream(nowhere if stream is None else stream))
+        try:
+            yield
+        finally:
+            try:
+                getattr(sys, name).flush()
+            finally:
+                setattr(sys, name, stream)
 
 
 @contextmanager

@@ -142,7 +142,7 @@ def _watch(receiving: int, caught: list[int]) -> None:
         if caught:
             leave_at_once()
         caught.append(number[0])
-        with suppress(BrokenPipeError):  # nobody reads, but the second signal is still to be watched for
+        with suppress(OSError):  # nobody reads, or the disk is full; the second signal is still to be watched for
             os.write(STANDARD_ERROR, b"stopping after the next save; again to stop at once\n")
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from typing import Any
 
 from hepatojax.cli.options import add_scenario, read_image, read_scenario, require_lobule
@@ -69,8 +68,7 @@ def print_parameters(options: argparse.Namespace) -> ExitCode:
     rows = [asdict(row) for row in parameters.table()]
     rows = [row for row in rows if wanted in " ".join(str(value) for value in row.values()).lower()]
     if options.json:
-        json.dump({"species": options.species, "sha256": parameters.hash, "parameters": rows}, sys.stdout, indent=2)
-        print()
+        print(json.dumps({"species": options.species, "sha256": parameters.hash, "parameters": rows}, indent=2))
         return ExitCode.DONE
     widths = {key: max((len(_cell(row[key])) for row in rows), default=0) for key in ("name", "value", "unit")}
     for row in rows:
@@ -94,6 +92,5 @@ def print_schema(options: argparse.Namespace) -> ExitCode:
     if options.markdown:
         print(key_tables())
         return ExitCode.DONE
-    json.dump(json_schema(), sys.stdout, indent=2)
-    print()
+    print(json.dumps(json_schema(), indent=2))
     return ExitCode.DONE

@@ -168,8 +168,8 @@ def _modes_figure(program: Program, place: np.ndarray, direction: np.ndarray, he
     size = np.abs(jacobian).sum(axis=1)
     weights = np.where(size > 0, 1.0 / np.where(size > 0, size, 1.0), 0.0)  # so that no output hides another
     forward, reverse = weights * program.push(place, direction), program.pull(place, weights) * direction
-    largest = max(np.abs(forward).max(), np.abs(reverse).max())
-    off = abs(forward.sum() - reverse.sum()) / largest if largest > 0 else 0.0
+    largest = np.maximum(np.abs(forward).max(), np.abs(reverse).max())  # nan if one is
+    off = 0.0 if largest == 0 else abs(forward.sum() - reverse.sum()) / largest
     return Figure("forward against reverse mode", float(off), MODES_BOUND)
 
 
@@ -213,13 +213,15 @@ def _scale_figure(program: Program, place: np.ndarray, scale: float) -> Figure:
 
 
 def _precision_figure(program: Program, exact: Program, place: np.ndarray, here: Linearised) -> Figure:
-    """The gradient of the objective in float32 against that in float64, in norm."""
+    """The worst gradient of an output in float32 against float64, in norm; one that hardly matters by its output."""
     name = "float32 against float64"
     if program.twin is None:
         return Figure(name, float("nan"), SINGLE_BOUND, tested=False)
     single = program if exact is not program else program.other_precision
     found = single.linearise(place)
-    return Figure(name, _off(found.jacobian[0], here.jacobian[0]) if found.ok else np.inf, SINGLE_BOUND)
+    floors = FAINT * np.abs(_outputs(here.outcome))
+    off = [_off(*rows) for rows in zip(found.jacobian, here.jacobian, floors, strict=True)]
+    return Figure(name, float(np.max(off)) if found.ok else np.inf, SINGLE_BOUND)
 
 
 def _required(here: Linearised) -> Linearised:
@@ -257,8 +259,10 @@ def _lowest(rates: tuple[float, ...], failed: bool) -> float:
     return min(known) if known else float("nan")
 
 
-def _off(found: np.ndarray, wanted: np.ndarray) -> float:
-    """Relative difference in norm; 0 where both are zero."""
-    size = np.linalg.norm(wanted)
+def _off(found: np.ndarray, wanted: np.ndarray, floor: float = 0.0) -> float:
+    """Difference in norm, relative to what is wanted or to a floor if that is larger; 0 where both are zero."""
+    size = np.maximum(np.linalg.norm(wanted), floor)
     difference = np.linalg.norm(found - wanted)
-    return float(difference / size) if size > 0 else float(np.inf if difference > 0 else 0.0)
+    if size == 0:
+        return 0.0 if difference == 0 else float("inf")
+    return float(difference / size)

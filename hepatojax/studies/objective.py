@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -66,6 +67,8 @@ class Aim:
 
     def __post_init__(self) -> None:
         _check(f"aim {self.quantity}", self.quantity, self.at, (*TOTALS,))
+        _check_finite(f"aim {self.quantity}", weight=self.weight)
+        _check_positive(f"aim {self.quantity}", scale=self.scale, sharpness=self.sharpness)
 
     def reading(self, course: Course) -> Float[Array, ""]:
         """The quantity at its time, in its unit."""
@@ -92,6 +95,8 @@ class Limit:
         _check(f"limit {self.quantity}", self.quantity, self.at, OF_SCHEDULE)
         if (self.most is None) == (self.least is None):
             raise StudyError(f"limit {self.quantity}: give either most or least")
+        _check_finite(f"limit {self.quantity}", **{"least" if self.most is None else "most": self.bound})
+        _check_positive(f"limit {self.quantity}", sharpness=self.sharpness)
 
     @property
     def simulated(self) -> bool:
@@ -182,3 +187,15 @@ def _check(who: str, quantity: str, at: str, of_schedule: tuple[str, ...]) -> No
         instead = SMOOTH_INSTEAD.get(quantity)
         advice = f"; use {instead}" if instead else ""
         raise StudyError(f"{who}: it has no derivative ({ENDPOINTS[quantity].meaning}){advice}")
+
+
+def _check_finite(who: str, **numbers: float) -> None:
+    for name, number in numbers.items():
+        if not math.isfinite(number):
+            raise StudyError(f"{who}: {name} is {number}; wants a finite number")
+
+
+def _check_positive(who: str, **numbers: float) -> None:
+    for name, number in numbers.items():
+        if not 0.0 < number < math.inf:
+            raise StudyError(f"{who}: {name} is {number}; wants a finite number above zero")

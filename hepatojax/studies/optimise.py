@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import BFGS, Bounds, NonlinearConstraint, minimize, nnls
+from scipy.optimize import BFGS, Bounds, NonlinearConstraint, OptimizeResult, linprog, minimize, nnls
 from scipy.stats import qmc
 
 from hepatojax.status import Status
@@ -42,12 +42,12 @@ class Verdict(StrEnum):
 
 _MEANING = {
     Verdict.CONVERGED: "the conditions of an optimum hold",
-    Verdict.INFEASIBLE: "no start keeps every limit; loosen one, or widen the bounds of a variable",
+    Verdict.INFEASIBLE: "no place near any start keeps every limit; loosen one, or widen the bounds of a variable",
     Verdict.INSENSITIVE: "the objective does not depend on the variables; choose other aims or other variables",
     Verdict.FAILED_CERTIFICATE: "the gradient is not proven right, see the certificate",
     Verdict.FAILED_SIMULATION: "no start could be simulated; see the status of the runs",
     Verdict.ITERATION_LIMIT: "the solver ran out of calls before the conditions of an optimum held",
-    Verdict.STALLED: "the solver stopped where the conditions of an optimum do not hold; try another method",
+    Verdict.STALLED: "the solver ended where the conditions of an optimum do not hold; see its message",
 }
 
 
@@ -93,7 +93,8 @@ class StartOutcome:
     """What came of one start.
 
     first, x: places in 0..1 (n,). limits: excess of each (c,). conditions: at x; None if it could not be simulated.
-    jacobian_calls: places computed, each with its Jacobian. message: of the solver.
+    jacobian_calls: places computed, each with its Jacobian. message: of the solver, or what ended it early; x is then
+        the best place that it had seen.
     """
 
     first: Float[np.ndarray, " n"]
@@ -198,7 +199,7 @@ def optimise_dose(
     refusal = _refusal(program, begun, proof, allow_failed_certificate)
     size = max((float(np.linalg.norm(here.jacobian[0])) for here in begun), default=0.0)
     runs = [_run(memory, None if refusal else method, size) for memory in memories]
-    best = max(runs, key=_merit)
+    best = max(runs, key=_order)
     verdict = refusal or best.verdict
     if verdict == Verdict.CONVERGED and proof is not None and not proof.passed:
         verdict = Verdict.FAILED_CERTIFICATE
@@ -221,7 +222,7 @@ def screened(program: Program, starts: int, seed: int) -> Float[np.ndarray, "s n
     count = 2 ** int(np.ceil(np.log2(SCREENED_PER_START * starts)))
     points = qmc.Sobol(len(program.variables), rng=seed).random(count)
     outcome = program.evaluate_many(points)
-    excess = np.fmax(outcome.limits.max(axis=1, initial=0.0), 0.0)
+    excess = outcome.limits.max(axis=1, initial=0.0)  # nan if one is
     failed = (outcome.status != Status.OK) | ~np.isfinite(outcome.objective) | ~np.isfinite(excess)
     order = np.lexsort((-outcome.objective, np.where(excess > FEASIBLE, excess, 0.0), failed))
     return points[order[:starts]]
@@ -257,22 +258,38 @@ def conditions_at(here: Linearised, x: Float[np.ndarray, " n"], size: float) -> 
     )
 
 
+def within_reach(here: Linearised, x: Float[np.ndarray, " n"]) -> bool:
+    """Whether the limits, made linear at a place, can all be kept somewhere within the bounds.
+
+        min t   with   g_i + grad g_i . d <= t,   0 <= x + d <= 1
+
+    Where they cannot, and they are convex, no dose keeps them.
+    """
+    excess, slopes = here.outcome.limits, here.jacobian[1:]
+    if not len(excess):
+        return True
+    rows = np.column_stack([slopes, -np.ones(len(excess))])
+    bounds = [*zip(-x, 1.0 - x, strict=True), (None, None)]
+    least = linprog(np.append(np.zeros(len(x)), 1.0), rows, -excess, bounds=bounds)
+    return bool(least.fun <= FEASIBLE)
+
+
 class _Stopped(Exception):
-    """A start ends: a place could not be simulated, or no calls are left."""
+    """A start ends early. verdict: as what, unless its best place says better; the text says why."""
+
+    def __init__(self, verdict: Verdict, message: str):
+        super().__init__(message)
+        self.verdict = verdict
 
 
 class _Memory:
-    """The last place of a start, so that its value, gradient and limits are computed once; and the list of all."""
+    """The last place of a start, so that its value, gradient and limits are computed once; the best, and all."""
 
     def __init__(self, program: Program, start: int, calls: int, on_iterate: Callable[[Iterate], None] | None):
         self.program, self.start, self.calls, self.on_iterate = program, start, calls, on_iterate
         self.iterates: list[Iterate] = []
         self.x, self.here = np.zeros(0), Linearised(Outcome(*[np.zeros(0)] * 3), np.zeros((0, 0)))
-
-    @property
-    def full(self) -> bool:
-        """Whether no calls are left."""
-        return len(self.iterates) >= self.calls
+        self.best, self.best_merit = (self.x, self.here), (0, 0.0)
 
     def look(self, x: np.ndarray) -> Linearised:
         """What is known at a place."""
@@ -280,6 +297,9 @@ class _Memory:
             self.x, self.here = np.array(x, float), self.program.linearise(x)
             outcome = self.here.outcome
             iterate = Iterate(self.start, self.x, float(outcome.objective), outcome.limits, int(self.here.status))
+            merit = _merit(iterate.objective, iterate.limits)
+            if not self.iterates or (self.here.ok and merit > self.best_merit):
+                self.best, self.best_merit = (self.x, self.here), merit
             self.iterates.append(iterate)
             if self.on_iterate is not None:
                 self.on_iterate(iterate)
@@ -287,8 +307,10 @@ class _Memory:
 
     def at(self, x: np.ndarray) -> Linearised:
         """The same for a solver, which must never see the numbers of a failed simulation."""
-        if (self.full and not np.array_equal(x, self.x)) or not self.look(x).ok:
-            raise _Stopped
+        if len(self.iterates) >= self.calls and not np.array_equal(x, self.x):
+            raise _Stopped(Verdict.ITERATION_LIMIT, f"no more than {self.calls} places")
+        if not self.look(x).ok:
+            raise _Stopped(Verdict.STALLED, f"a place on its way failed: {self.here.status.statement}")
         return self.here
 
 
@@ -316,30 +338,30 @@ def _refusal(
 
 def _run(memory: _Memory, method: str | None, size: float) -> StartOutcome:
     """One start from the place that its memory holds; without a method nothing but that place is judged."""
-    first, message = memory.x, "no solver was started"
+    first, here = memory.x, memory.here
+    if not here.ok:
+        never, status = float("nan"), here.status.statement
+        return StartOutcome(first, first, never, here.outcome.limits, None, Verdict.FAILED_SIMULATION, 1, status)
+    early, message = None, "no solver was started"
     try:
-        memory.at(first)
         if method is not None:
-            x, message = _solved(memory, method, size)
-            memory.at(x)
-    except _Stopped:
-        message = f"no more than {memory.calls} places" if memory.here.ok else memory.here.status.statement
-    here, x = memory.here, memory.x
-    conditions = conditions_at(here, x, size) if here.ok else None
-    return StartOutcome(
-        first,
-        x,
-        float(here.outcome.objective) if here.ok else float("nan"),
-        here.outcome.limits,
-        conditions,
-        _verdict(conditions, memory.full),
-        len(memory.iterates),
-        message,
-    )
+            found = _solved(memory, method, size)
+            x, message = np.asarray(found.x), str(found.message)
+            early = Verdict.ITERATION_LIMIT if found.nit >= memory.calls else None
+            ended = x, memory.at(x)
+            if conditions_at(ended[1], x, size).feasible:
+                memory.best = ended
+    except _Stopped as stop:
+        early, message = stop.verdict, str(stop)
+    x, here = memory.best
+    conditions = conditions_at(here, x, size)
+    verdict = _verdict(conditions, early, within_reach(here, x))
+    value, limits = float(here.outcome.objective), here.outcome.limits
+    return StartOutcome(first, x, value, limits, conditions, verdict, len(memory.iterates), message)
 
 
-def _solved(memory: _Memory, method: str, size: float) -> tuple[np.ndarray, str]:
-    """The place where a solver of scipy stops, and what it says.
+def _solved(memory: _Memory, method: str, size: float) -> OptimizeResult:
+    """Where a solver of scipy stops, and what it says.
 
     The objective is divided by its typical gradient, so that the tolerances of the solver mean the same in any unit.
     """
@@ -366,32 +388,36 @@ def _solved(memory: _Memory, method: str, size: float) -> tuple[np.ndarray, str]
     bounds = Bounds(0.0, 1.0, keep_feasible=True)  # type: ignore[arg-type]
     limited = constraints if memory.program.limits else ()
     curved: dict[str, Any] = {"hess": BFGS()} if method == "trust-constr" else {}
-    found = minimize(
+    return minimize(
         cost, memory.x, jac=True, method=method, bounds=bounds, constraints=limited, options=options, **curved
     )
-    return np.asarray(found.x), str(found.message)
 
 
-def _verdict(conditions: Conditions | None, full: bool) -> Verdict:
-    if conditions is None:
-        return Verdict.FAILED_SIMULATION
-    if not conditions.feasible:
-        return Verdict.INFEASIBLE
+def _verdict(conditions: Conditions, early: Verdict | None, reachable: bool) -> Verdict:
+    """How a start ended; a solver that is merely far from the limits does not say that they cannot be kept."""
     if conditions.hold:
         return Verdict.CONVERGED
-    return Verdict.ITERATION_LIMIT if full else Verdict.STALLED
+    if not conditions.feasible and not reachable:
+        return Verdict.INFEASIBLE
+    return early or Verdict.STALLED
 
 
-def _merit(run: StartOutcome) -> tuple[int, float]:
-    """Order of starts: those that keep the limits by their objective, then the others by their excess."""
-    if run.conditions is None:
-        return 0, 0.0
-    return (2, run.objective) if run.conditions.feasible else (1, -run.conditions.feasibility)
+def _order(run: StartOutcome) -> tuple[int, float]:
+    """Order of starts: those that could be simulated by their places."""
+    return (0, 0.0) if run.conditions is None else _merit(run.objective, run.limits)
+
+
+def _merit(objective: float, limits: np.ndarray) -> tuple[int, float]:
+    """Order of places: those that keep the limits by their objective, then the others by their excess."""
+    excess = float(limits.max(initial=0.0))
+    return (2, objective) if excess <= FEASIBLE else (1, -excess)
 
 
 def _idle(program: Program, begun: list[Linearised]) -> tuple[str, ...]:
-    """Variables whose column of the Jacobian vanishes at every start."""
+    """Variables whose column of the Jacobian vanishes at every start, each output seen by its own largest slope."""
     if not begun:
         return ()
-    columns = np.max([np.abs(here.jacobian) for here in begun], axis=(0, 1))
-    return tuple(n for n, c in zip(program.variables, columns, strict=True) if c <= program.round_off * columns.max())
+    slopes = np.max([np.abs(here.jacobian) for here in begun], axis=0)
+    largest = slopes.max(axis=1, keepdims=True)
+    columns = (slopes / np.where(largest > 0, largest, 1.0)).max(axis=0)
+    return tuple(n for n, c in zip(program.variables, columns, strict=True) if c <= program.round_off)

@@ -23,23 +23,30 @@ def model():
 
 
 @pytest.mark.slow  # the derivative of a rest takes a minute or two to compile
-def test_a_gradient_through_rest_agrees_with_differences(model):
-    """The portal pressure acts through the fields; the density of hepatocytes stands in several leaves."""
+@pytest.mark.parametrize(
+    ("balance", "names"),
+    [
+        ("rest_apoptosis", ("oxygen.portal_mmHg", "cells.hepatocyte_density")),
+        ("rest_stellate_activation", ("matrix.rest_stellate", "matrix.crosslink_rate")),
+    ],
+)
+def test_a_gradient_through_rest_agrees_with_differences(model, balance, names):
+    """The portal pressure acts through the fields, the density of hepatocytes stands in several leaves, and the share
+    of stellate cells that are active at rest sets a state itself."""
     parameters = registry_of(SCENARIO)
-    names = ("oxygen.portal_mmHg", "cells.hepatocyte_density")
     rows = {row.name: row.value for row in parameters.rows}
     start = jnp.asarray([rows[name] for name in names])
 
     @jax.jit
-    def silent_death(relative):
+    def mean(relative):
         values = dict(zip(names, start * relative, strict=True))
-        return jnp.mean(with_parameters(model, parameters, values).rest["rest_apoptosis"])
+        return jnp.mean(with_parameters(model, parameters, values).rest[balance])
 
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        slopes = jax.jit(jax.grad(silent_death))(jnp.ones(2))
-        forward = jax.jit(jax.jvp, static_argnums=0)(silent_death, (jnp.ones(2),), (jnp.asarray([1.0, 0.0]),))[1]
+        slopes = jax.jit(jax.grad(mean))(jnp.ones(2))
+        forward = jax.jit(jax.jvp, static_argnums=0)(mean, (jnp.ones(2),), (jnp.asarray([1.0, 0.0]),))[1]
         steps = 1e-4 * np.eye(2)
-        differences = [float(silent_death(1.0 + h) - silent_death(1.0 - h)) / 2e-4 for h in steps]
+        differences = [float(mean(1.0 + h) - mean(1.0 - h)) / 2e-4 for h in steps]
     np.testing.assert_allclose(slopes, differences, rtol=1e-6)
     np.testing.assert_allclose(forward, slopes[0], rtol=1e-9)
 

@@ -17,8 +17,8 @@ from hepatojax.mechanism import Fields
 from hepatojax.model import LiverModel, inputs
 from hepatojax.state import LiverState, QuasiSteady
 from hepatojax.tissue.oxygen import mixed_inlet_mmHg
+from hepatojax.units import SECONDS_PER_MINUTE
 
-PER_MINUTE = 60.0
 QUARTER = 0.25
 RADIAL = "V18: PMC3753504; bands 60..70 and 25..35 mmHg widened by 5"
 UPTAKE = "V19: derived from recalled values; 2.2..2.8 and 1.5..3, widened by 20 %"
@@ -49,7 +49,7 @@ def radial_oxygen() -> Iterator[Record]:
     yield within("V18", "oxygen of the inlet", float(inlet), 55.0, 75.0, "mmHg", RADIAL)
     yield within("V18", "oxygen of the last cell before the central vein", oxygen[-1], 20.0, 40.0, "mmHg", RADIAL)
     yield at_least("V18", "smallest fall from cell to cell", np.min(-np.diff(oxygen)), 0.0, "mmHg", RADIAL)
-    taken = float(evidence.terms["oxygen"]["uptake"] / model.grid.total_volume) * PER_MINUTE
+    taken = float(evidence.terms["oxygen"]["uptake"] / model.grid.total_volume) * SECONDS_PER_MINUTE
     yield within("V19", "oxygen uptake", taken, 1.76, 3.36, "umol/min/ml", UPTAKE)
     used = np.ravel(fields.oxygen_demand) * oxygen / (p.oxygen.uptake_half_saturation_mmHg + oxygen)
     zone, volume = np.ravel(model.lobule.zone), np.ravel(model.grid.volume)

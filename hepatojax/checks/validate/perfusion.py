@@ -6,9 +6,9 @@ from collections.abc import Iterator
 
 from hepatojax.checks.records import Check, Record, within
 from hepatojax.checks.validate.course import healthy_lobule
+from hepatojax.units import SECONDS_PER_MINUTE
 
 FITTED_AT_PA = 530.0
-SECONDS_PER_MINUTE = 60.0
 SOURCE = "V13: general physiology and Berndt 2018; fitted"
 
 

@@ -33,7 +33,7 @@ from hepatojax.state import LiverState, QuasiSteady
 from hepatojax.therapy.schedule import DoseSchedule, schedule_of
 from hepatojax.tissue.oxygen import content, mixed_inlet_mmHg
 from hepatojax.tissue.perfusion import solve_perfusion
-from hepatojax.units import UM3_PER_LITRE
+from hepatojax.units import SECONDS_PER_MINUTE, UM3_PER_LITRE
 
 COLUMN = LobuleSpec(geometry="column")
 WOUND = DiseaseSpec(activity=0.3, lesion_fraction=0.5, lesion_from_zone=0.4)
@@ -41,7 +41,6 @@ DAYS = 28
 WEEKLY = tuple(InfusionSpec(start_h=5.3 + 168.0 * week, cells_per_kg=1e6, route="intravenous") for week in range(4))
 CELLS = ("msc", "label")
 KG_PER_LITRE = 1.0  # of liver, as liver_volume_l of the registry says
-SECONDS_PER_MINUTE = 60.0
 
 
 @lru_cache

@@ -10,13 +10,20 @@ from hepatojax.io.scenario.errors import Problem
 from hepatojax.io.scenario.size import CELLS_PER_PENETRATION_LENGTH, Size, penetration_length_um, scenario_size
 from hepatojax.parameters.registry import Parameters
 from hepatojax.scenario import LobuleSpec, Scenario
+from hepatojax.units import HOURS_PER_DAY
 
 _TIME_TOLERANCE = 1e-9
 _WITHOUT_EFFECT = {
     "hexagon": ("lobules_in_image",),
     "tiling": ("lobules_in_image",),
-    "column": ("permeability_log_sd", "inlet_septa", "lobules_in_image"),
-    "well_mixed": ("permeability_log_sd", "inlet_septa", "lobules_in_image"),
+    "column": ("permeability_log_sd", "inlet_septa", "fibrotic_septa", "lobules_in_image"),
+    "well_mixed": (
+        "permeability_log_sd",
+        "inlet_septa",
+        "fibrotic_septa",
+        "portal_tract_radius_um",
+        "lobules_in_image",
+    ),
     "labels": ("radius_um", "height_um", "inlet_septa"),
 }
 
@@ -56,7 +63,7 @@ def _infusions(scenario: Scenario) -> Iterator[Problem]:
 
 def _times(scenario: Scenario) -> Iterator[Problem]:
     run = scenario.run
-    step = 24.0 / run.steps_per_day
+    step = HOURS_PER_DAY / run.steps_per_day
     for key, value in (("end_h", run.end_h), ("save_every_h", run.save_every_h)):
         count = max(1, round(value / step))
         if abs(count * step - value) > _TIME_TOLERANCE * value:
@@ -102,8 +109,20 @@ def _geometry(scenario: Scenario) -> Iterator[Problem]:
     for name in _WITHOUT_EFFECT[lobule.geometry]:
         if getattr(lobule, name) != getattr(LobuleSpec, name):
             yield Problem(f"lobule.{name}", f'has no effect with geometry = "{lobule.geometry}"; leave it out')
+    pairs = neighbours_of_tiling(*lobule.tiling)
+    if lobule.geometry in ("hexagon", "tiling") and lobule.fibrotic_septa > pairs:
+        yield Problem(
+            "lobule.fibrotic_septa",
+            f"{lobule.fibrotic_septa} septa asked for; allowed: at most {pairs}, one between two neighbouring vessels",
+        )
     if lobule.tiling != (1, 1) and lobule.geometry != "tiling":
         yield Problem("lobule.tiling", f'has no effect with geometry = "{lobule.geometry}"; set it to "tiling"')
+
+
+def neighbours_of_tiling(across: int, along: int) -> int:
+    """Pairs of neighbouring vessels, portal-portal and portal-central, of a tiling of hexagons; edges count once."""
+    shared = (across - 1) * along + (2 * across - 1) * (along - 1)
+    return 12 * across * along - shared
 
 
 def _grid(scenario: Scenario) -> Iterator[Problem]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from hepatojax.io.scenario.errors import Problem, ScenarioError
 from hepatojax.parameters.registry import Parameters, load_parameters
 from hepatojax.scenario import DEFAULT_SPACING_UM, Scenario, domain_extent_um, grid_cells
+from hepatojax.units import SECONDS_PER_MINUTE
 
 CELLS_PER_PENETRATION_LENGTH = 0.75  # fewer than this and the zonation of oxygen is lost
 # measured on 2 cores at 52x60x16 in float32; the rest estimated from it
@@ -21,7 +22,6 @@ BYTES_PER_CELL = {"float32": 1600.0, "float64": 2600.0}  # states, solver vector
 SECONDS_PER_CELL_STEP = {"float32": 3.6e-6, "float64": 7.2e-6}
 PREPARATION_SECONDS = {"healthy": 60.0, "chronic": 100.0}  # compilation, rest, state at day 0
 GIB = float(1 << 30)
-_MINUTE_S = 60.0
 
 
 @dataclass(frozen=True)
@@ -75,7 +75,7 @@ def scenario_size(
     cells, spacing = _voxels(scenario, image_shape) if image_shape else _cells(scenario, radius, height, vein)
     widest = spacing[0] if lobule.geometry == "column" else max(spacing[:2])
     steps = len(scenario.arms) * round(scenario.run.end_h / 24.0 * scenario.run.steps_per_day)
-    perfusion_1_s = parameters.perfusion.flow_at_rest_ml_min_g / _MINUTE_S
+    perfusion_1_s = parameters.perfusion.flow_at_rest_ml_min_g / SECONDS_PER_MINUTE
     speed = perfusion_1_s * 1.5 * math.sqrt(3.0) * radius / math.pi
     _, content_mM, demand_mM_s = _oxygen(parameters)
     return Size(
@@ -91,7 +91,7 @@ def scenario_size(
         penetration_length_um=penetration_length_um(parameters),
         macro_steps=steps,
         memory_gib=memory_gib(cells, scenario.run.precision),
-        minutes=_seconds(scenario, math.prod(cells) * steps) / _MINUTE_S,
+        minutes=_seconds(scenario, math.prod(cells) * steps) / SECONDS_PER_MINUTE,
     )
 
 

@@ -9,6 +9,7 @@ import sys
 import time
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -74,6 +75,14 @@ def test_label_image_that_is_none_is_refused(verb: str, labelled: Path, capsys: 
         assert main([verb, str(labelled), *output]) == ExitCode.REJECTED_INPUT
         printed = capsys.readouterr().err
         assert printed.startswith(f"error: {image}: ") and words in printed and printed.count("\n") == 1
+    assert not labelled.with_name("out").exists()
+
+
+def test_septa_without_room_in_an_image_are_refused(labelled: Path, capsys: pytest.CaptureFixture):
+    setting = ["--set", "lobule.fibrotic_septa=2", "-o", str(labelled.with_name("out"))]
+    assert main(["run", str(labelled), *setting]) == ExitCode.REJECTED_INPUT
+    printed = capsys.readouterr().err
+    assert "2 septa asked for, but the geometry has 1 pairs" in printed and printed.count("\n") == 1
     assert not labelled.with_name("out").exists()
 
 
@@ -168,6 +177,28 @@ def test_a_reader_who_has_left_ends_a_verb_that_prints(verb: str):
         process.stdin.close()
         assert process.wait(timeout=60.0) == ExitCode.DONE
         assert process.stderr.read() == ""
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "1>&- 2>&-"])
+def test_streams_that_were_never_open_are_no_error(closed: str):
+    program = f"{sys.executable} -c 'import sys; from hepatojax.cli.main import main; sys.exit(main([\"schema\"]))'"
+    assert subprocess.run(["sh", "-c", f"{program} {closed}"], timeout=60.0).returncode == ExitCode.DONE
+
+
+def test_a_disk_that_fails_is_not_taken_for_a_reader_who_has_left(tmp_path: Path):
+    """EIO of a terminal means that it is gone, EIO of a file that the disk is bad."""
+    with open(tmp_path / "log", "w") as file, open(os.devnull, "w") as terminal:
+
+        class Failing:
+            def __init__(self, stream: Any):
+                self.fileno = stream.fileno
+
+            def write(self, text: str) -> int:
+                raise OSError(errno.EIO, "Input/output error")
+
+        with pytest.raises(OSError, match="Input/output"):
+            LastingStream(Failing(file)).write("x")
+        assert LastingStream(Failing(terminal)).write("x") == 1
 
 
 def test_other_errors_of_a_stream_are_not_silenced():

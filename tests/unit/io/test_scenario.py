@@ -230,6 +230,11 @@ def test_keys_without_effect_are_refused():
         ({"lobule": {"geometry": "well_mixed", "permeability_log_sd": 0.3}}, "lobule.permeability_log_sd"),
         ({"lobule": {"geometry": "column", "inlet_septa": True}}, "lobule.inlet_septa"),
         ({"lobule": {"geometry": "well_mixed", "inlet_septa": True}}, "lobule.inlet_septa"),
+        ({"lobule": {"geometry": "column", "fibrotic_septa": 2}}, "lobule.fibrotic_septa"),
+        ({"lobule": {"geometry": "well_mixed", "fibrotic_septa": 2}}, "lobule.fibrotic_septa"),
+        ({"lobule": {"geometry": "well_mixed", "portal_tract_radius_um": 40.0}}, "lobule.portal_tract_radius_um"),
+        ({"lobule": {"fibrotic_septa": 13}}, "lobule.fibrotic_septa"),
+        ({"lobule": {"geometry": "tiling", "tiling": [2, 2], "fibrotic_septa": 44}}, "lobule.fibrotic_septa"),
         ({"lobule": {"lobules_in_image": 2.0}}, "lobule.lobules_in_image"),
         ({"lobule": {"geometry": "labels", "inlet_septa": True}}, "lobule.inlet_septa"),
         ({"lobule": {"geometry": "labels", "radius_um": 400.0}}, "lobule.radius_um"),
@@ -251,6 +256,7 @@ def test_keys_without_effect_are_refused():
 
 def test_keys_with_effect_are_accepted(tmp_path: Path):
     (tmp_path / "image.npy").touch()
+    scenario_from_table({"lobule": {"fibrotic_septa": 12}})
     labels = {"geometry": "labels", "labels_file": "image.npy", "permeability_log_sd": 0.3}
     scenario_from_table({"lobule": labels, "grid": {"spacing_um": 20.0}}, folder=tmp_path)
     for geometry in ("column", "well_mixed"):

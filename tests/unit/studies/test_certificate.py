@@ -104,6 +104,22 @@ def test_modes_that_disagree_fail(stand_in):
     assert [f.name for f in certificate.faults] == ["forward against reverse mode"]
 
 
+@pytest.mark.parametrize("mode", ["push", "pull"])
+def test_a_derivative_that_is_no_number_fails(stand_in, mode):
+    program = stand_in(smooth)
+    size = 1 if mode == "push" else 2
+    object.__setattr__(program, mode, lambda x, seed: np.full(size, np.nan))
+    assert "forward against reverse mode" in [f.name for f in certify(program, PLACE).faults]
+
+
+def test_a_limit_that_single_precision_spoils_fails(stand_in):
+    def spoilt(x):
+        return x[0] * jnp.where(x.dtype == jnp.float32, 1.01, 1.0) + x[1] - 2.0
+
+    certificate = certify(stand_in(smooth, spoilt, twin=True), PLACE)
+    assert [f.name for f in certificate.faults] == ["float32 against float64"]
+
+
 def test_a_gradient_that_depends_on_its_scale_fails(stand_in):
     """As a solver of the reverse pass does that compares its residual with an absolute tolerance."""
 

@@ -1,5 +1,7 @@
 """Aims and limits: the smooth peak between its bounds, what is refused, and sums of a schedule."""
 
+import math
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,6 +71,11 @@ def test_an_endpoint_without_derivative_is_refused_and_a_smooth_one_named(name):
         (lambda: Aim("total_cells", "peak"), "belongs to the schedule"),
         (lambda: Aim("spacing_h"), "neither an endpoint nor"),
         (lambda: Limit("mass"), "either most or least"),
+        (lambda: Aim("survival", weight=math.nan), "weight is nan; wants a finite number"),
+        (lambda: Aim("survival", "peak", scale=0.0), "scale is 0.0; wants a finite number above zero"),
+        (lambda: Aim("survival", "peak", sharpness=-1.0), "sharpness is -1.0; wants a finite number above zero"),
+        (lambda: Limit("mass", most=math.inf), "most is inf; wants a finite number"),
+        (lambda: Limit("mass", "peak", most=1.0, sharpness=math.nan), "sharpness is nan"),
         (lambda: Limit("mass", most=1.0, least=0.0), "either most or least"),
     ],
 )

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 
+from hepatojax.io.scenario.rules import neighbours_of_tiling
 from hepatojax.tissue.heterogeneity import fibrotic_septa, gaussian_field, neighbouring_vessels, random_permeability
 from hepatojax.tissue.hexagon import hexagonal_lobule, well_mixed
 from hepatojax.tissue.perfusion import PerfusionParameters, solve_perfusion
@@ -56,6 +57,13 @@ def test_gaps_pierce_the_septa():
     pierced = fibrotic_septa(lobule(), 12, 100.0, 60.0, seed=1, gap_fraction=0.3).permeability
     opened = np.mean(pierced[closed < 0.05] == 1.0)
     assert 0.1 < opened < 0.5
+
+
+@pytest.mark.parametrize("tiling", [(1, 1), (3, 1), (1, 3), (2, 2), (3, 4)])
+def test_a_scenario_counts_the_pairs_of_a_tiling_as_the_geometry_has_them(tiling):
+    cells = (12 * tiling[0], 12 * tiling[1], 1)
+    tiled = hexagonal_lobule(cells, 500.0, 100.0, 40.0, 35.0, tiling=tiling)
+    assert len(neighbouring_vessels(tiled)) == neighbours_of_tiling(*tiling)
 
 
 def test_a_hexagon_has_twelve_pairs_of_neighbours():
