@@ -147,10 +147,14 @@ def _rates_at(
 ) -> Callable[[dict[str, Array]], Rates]:
     """Rates of the slow states as a function of them, everything else held."""
 
-    def rates(states: dict[str, Array]) -> Rates:
-        return slow_rates(SLOW, respond(model, Fields({**given, **states, "liver_volume": volume}), solved), model)
+    return partial(_rates, model, given, volume, solved)
 
-    return rates
+
+@jax.jit  # traced and differentiated once for its four uses
+def _rates(
+    model: LiverModel, given: dict[str, Any], volume: Array, solved: QuasiSteady, states: dict[str, Array]
+) -> Rates:
+    return slow_rates(SLOW, respond(model, Fields({**given, **states, "liver_volume": volume}), solved), model)
 
 
 def _predict(
@@ -241,12 +245,13 @@ def move_cells(
     towards = chemotactic_potential(solved.tissue["cxcl12"], sensitivity, p.msc_drift_half_saturation)
     random = p.msc_motility * SECONDS_PER_HOUR
     paths = {"quiescent": (away, 0.0), "primed": (away, 0.0), "msc_adherent": (towards, random)}
-    moved = {
-        name: migrate(grid, states[name], potential, motility, step_h, tolerance=tolerance)
-        for name, (potential, motility) in paths.items()
-    }
-    converged = jnp.stack([eased.converged, *(motion.converged for motion in moved.values())]).all()
-    after = {name: motion.density for name, motion in moved.items()}
+    potentials, motilities = zip(*paths.values(), strict=True)
+    moved = lax.map(  # one program for all of them
+        lambda path: migrate(grid, *path, step_h, tolerance=tolerance),
+        (jnp.stack([states[name] for name in paths]), jnp.stack(potentials), jnp.asarray(motilities)),
+    )
+    converged = eased.converged & moved.converged.all()
+    after = dict(zip(paths, moved.density, strict=True))
     label = carried_label(states["msc_label"], states["msc_adherent"], after["msc_adherent"])
     return {**states, **after, "msc_label": label}, converged
 
@@ -338,6 +343,10 @@ def advance(
 
     def one(state: LiverState) -> tuple[LiverState, StepReport]:
         return macro_step(model, state, schedule)
+
+    if every == count and not fields:  # a scan of one costs two more differentiations of its body
+        state, reports = scan_steps(one, state, count, adjoint, checkpoints)
+        return state, (reports, {})
 
     def interval(state: LiverState, _: None) -> tuple[LiverState, tuple[StepReport, dict[str, Array]]]:
         state, reports = scan_steps(one, state, every, adjoint, checkpoints)

@@ -124,7 +124,7 @@ class Transfer:
     source: str = static()
     target: str = static()
     rate: Any
-    gain: float = 1.0
+    gain: float = static(default=1.0)
 
 
 @pytree

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -32,8 +33,8 @@ def implicit_solution(
     Args:
         residual: (parameters, x) -> r, the very discrete equations.
         solve: (parameters, guess) -> (x, info); info is a pytree of statistics without derivative.
-        linear_solve: (parameters, x, rhs, transposed) -> (dr/dx)^-1 rhs or (dr/dx)^-T rhs, with a tolerance relative
-            to its own right-hand side.
+        linear_solve: (parameters, x, rhs, transposed) -> (dr/dx)^-1 rhs or (dr/dx)^-T rhs, linear in a right-hand side
+            that comes with entries of size 1.
     """
 
     @jax.custom_jvp
@@ -49,12 +50,19 @@ def implicit_solution(
         tangent = lax.custom_linear_solve(
             lambda v: jax.jvp(lambda y: residual(parameters, y), (x,), (v,))[1],
             -right,
-            solve=lambda _, b: linear_solve(parameters, x, b, False),
-            transpose_solve=lambda _, b: linear_solve(parameters, x, b, True),
+            solve=lambda _, b: _of_unit_size(partial(linear_solve, parameters, x, transposed=False), b),
+            transpose_solve=lambda _, b: _of_unit_size(partial(linear_solve, parameters, x, transposed=True), b),
         )
         return (x, info), (tangent, jax.tree.map(_no_tangent, info))
 
     return solution(parameters, guess)
+
+
+def _of_unit_size(solve: Callable[[jax.Array], jax.Array], rhs: jax.Array) -> jax.Array:
+    """Solve for a right-hand side of any size: the squares of a small cotangent would vanish in float32."""
+    largest = jnp.max(jnp.abs(rhs))
+    size = jnp.where(largest > 0, largest, 1.0)
+    return size * solve(rhs / size)
 
 
 def _no_tangent(value: jax.Array) -> Any:
