@@ -146,7 +146,6 @@ def _rates_at(
     model: LiverModel, given: dict[str, Any], volume: Array, solved: QuasiSteady
 ) -> Callable[[dict[str, Array]], Rates]:
     """Rates of the slow states as a function of them, everything else held."""
-
     return partial(_rates, model, given, volume, solved)
 
 

@@ -27,8 +27,14 @@ def register(verbs: Any) -> None:
 
 
 def check_scenario(options: argparse.Namespace) -> ExitCode:
-    """Check a scenario; print cells, memory, Peclet and Damkohler numbers and expected minutes."""
-    from hepatojax.io.scenario.size import CELLS_PER_PENETRATION_LENGTH, free_memory_gib, require_memory, scenario_size
+    """Check a scenario; print cells, memory of a run and its gradient, Peclet and Damkohler numbers, minutes."""
+    from hepatojax.io.scenario.size import (
+        CELLS_PER_PENETRATION_LENGTH,
+        free_memory_gib,
+        gradient_memory_gib,
+        require_memory,
+        scenario_size,
+    )
 
     scenario = read_scenario(options)
     image = read_image(scenario)
@@ -46,6 +52,11 @@ def check_scenario(options: argparse.Namespace) -> ExitCode:
         f"memory        about {size.memory_gib:.2g} GiB in {scenario.run.precision};"
         f" {free_memory_gib():.3g} GiB are free"
     )
+    steps = size.macro_steps // len(scenario.arms)
+    saved, two_level = (
+        gradient_memory_gib(size.cells, scenario.run.precision, steps, adjoint) for adjoint in ("saved", "two-level")
+    )
+    print(f"gradient      about {saved:.2g} GiB for one arm, {two_level:.2g} GiB with the two-level adjoint")
     print(f"Peclet        {size.peclet:.2g} of a cell (oxygen, blood at {size.speed_um_s:.2g} um/s halfway)")
     print(f"Damkohler     {size.damkohler:.2g} (oxygen demand over supply at rest)")
     if scenario.lobule.geometry != "well_mixed":

@@ -15,7 +15,7 @@ from hepatojax.io.scenario import ScenarioError, json_schema, load_scenario, sce
 from hepatojax.io.scenario.document import SECTIONS
 from hepatojax.io.scenario.overrides import parse_setting
 from hepatojax.io.scenario.reference import key_tables
-from hepatojax.io.scenario.size import GIB, _left_to_group, memory_gib, scenario_size
+from hepatojax.io.scenario.size import GIB, _left_to_group, gradient_memory_gib, memory_gib, scenario_size
 from hepatojax.scenario import (
     GEOMETRIES,
     ROUTES,
@@ -304,6 +304,15 @@ def test_size_states_the_numbers_of_the_physics():
 def test_memory_grows_with_cells_and_precision():
     large = (128, 128, 128)
     assert memory_gib(large, "float64") > memory_gib(large, "float32") > memory_gib((8, 8, 8), "float32")
+
+
+def test_a_gradient_needs_more_the_more_steps_it_saves():
+    """64x74x32 cells over 112 steps, saved: what one step takes and 112 saved ones, 151552 x (5.8 + 28) kB."""
+    cells = (64, 74, 32)
+    saved, two_level = (gradient_memory_gib(cells, "float32", 112, a) for a in ("saved", "two-level"))
+    assert saved == pytest.approx((0.9e9 + 151552 * (5800 + 112 * 250)) / 2**30)
+    assert memory_gib(cells, "float32") < two_level < 0.5 * saved
+    assert gradient_memory_gib(cells, "float64", 112, "saved") > 1.5 * saved
 
 
 def test_a_control_group_leaves_its_limit_less_what_is_taken(tmp_path: Path):
