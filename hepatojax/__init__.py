@@ -32,6 +32,7 @@ _HOMES = {
     "liver_function": "endpoints",
     "DoseProblem": "studies.problem",
     "optimise_dose": "studies.optimise",
+    "therapeutic_window": "studies.window",
     "taylor_rates": "studies.certificate",
     "write_run": "io.results",
     "open_run": "io.results",
@@ -58,6 +59,7 @@ if TYPE_CHECKING:
     from hepatojax.studies.certificate import taylor_rates as taylor_rates
     from hepatojax.studies.optimise import optimise_dose as optimise_dose
     from hepatojax.studies.problem import DoseProblem as DoseProblem
+    from hepatojax.studies.window import therapeutic_window as therapeutic_window
     from hepatojax.therapy.product import CellProduct as CellProduct
     from hepatojax.therapy.schedule import DoseSchedule as DoseSchedule
     from hepatojax.tissue.hexagon import hexagonal_lobule as hexagonal_lobule

@@ -29,6 +29,7 @@ PUBLIC = {
     "optimise_dose",
     "simulate",
     "taylor_rates",
+    "therapeutic_window",
     "write_run",
 }
 

@@ -9,7 +9,7 @@ import warnings
 from typing import NoReturn
 
 from hepatojax import __version__
-from hepatojax.cli import checks, results, run, scenario
+from hepatojax.cli import checks, results, run, scenario, study, window
 from hepatojax.cli.output import lasting, reason_of
 from hepatojax.io.provenance import DISCLAIMER
 from hepatojax.status import ExitCode, HepatojaxError
@@ -30,7 +30,7 @@ def parser() -> argparse.ArgumentParser:
     top.add_argument("--version", action="version", version=f"hepatojax {__version__}")
     top.add_argument("--debug", action="store_true", help="show the traceback of an error")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", required=True)
-    for group in (run, scenario, results, checks):
+    for group in (run, study, window, scenario, results, checks):
         group.register(verbs)
     return top
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 from scipy.optimize import BFGS, Bounds, NonlinearConstraint, OptimizeResult, linprog, minimize, nnls
@@ -79,13 +80,34 @@ class Conditions(NamedTuple):
 
 
 class Iterate(NamedTuple):
-    """One place that a solver asked for. start: number of its start. x: in 0..1 (n,)."""
+    """One place that a solver asked for. start: number of its start. x: in 0..1 (n,). jacobian: see `Linearised`."""
 
     start: int
     x: Float[np.ndarray, " n"]
     objective: float
     limits: Float[np.ndarray, " c"]
     status: int
+    jacobian: Float[np.ndarray, "m n"]
+
+
+class Record:
+    """What an earlier search has computed, and where this one leaves what it computes; this one holds nothing.
+
+    A method gives what it holds, or computes it, keeps it and gives it. The solver asks the same places in the same
+    order, so a search that was cut off goes on where it was.
+    """
+
+    def screened(self, starts: int, seed: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """Places to start from (starts, n), see `screened`."""
+        return compute()
+
+    def linearised(self, start: int, x: np.ndarray, compute: Callable[[], Linearised]) -> Linearised:
+        """What is known at a place (n,) that a start asks for."""
+        return compute()
+
+    def certificate(self, x: np.ndarray, seed: int, compute: Callable[[], GradientCertificate]) -> GradientCertificate:
+        """The certificate of the gradient near a place (n,)."""
+        return compute()
 
 
 @dataclass(frozen=True)
@@ -170,6 +192,8 @@ def optimise_dose(
     allow_failed_certificate: bool = False,
     calls: int = CALLS,
     on_iterate: Callable[[Iterate], None] | None = None,
+    record: Record | None = None,
+    first: Float[np.ndarray, "s n"] | None = None,
 ) -> DoseOptimum:
     """Maximise the objective of a problem under its limits, from several starts.
 
@@ -180,7 +204,9 @@ def optimise_dose(
         problem: what is sought. method: of scipy, one of `METHODS`; "L-BFGS-B" keeps bounds and no limits.
         starts: number of starts. seed: of the points, and of the certificate. certificate: whether to certify.
         allow_failed_certificate: go on although it failed; the verdict says so all the same.
-        calls: places that a start may compute. on_iterate: called with every place that was computed.
+        calls: places that a start may compute. on_iterate: called with every place that was computed or recalled.
+        record: of an earlier search of the same problem, which is then not repeated; nothing by default.
+        first: places in 0..1 to start from, instead of screened ones; `starts` is then their number.
 
     Returns:
         The best place; look at its `verdict`.
@@ -189,13 +215,16 @@ def optimise_dose(
         StudyError: an unknown method, limits with "L-BFGS-B", or fewer than one start.
     """
     program = problem.program if isinstance(problem, DoseProblem) else problem
+    starts = starts if first is None else len(first)
     _check(program, method, starts)
-    places = screened(program, starts, seed)
-    memories = [_Memory(program, number, calls, on_iterate) for number in range(starts)]
+    record = Record() if record is None else record
+    places = record.screened(starts, seed, lambda: screened(program, starts, seed)) if first is None else first
+    memories = [_Memory(program, number, calls, on_iterate, record) for number in range(starts)]
     begun = [here for here in map(_Memory.look, memories, places) if here.ok]
     proof = None
     if certificate and begun:
-        proof = certify(program, next(m.x for m in memories if m.here.ok), seed)
+        at = next(m.x for m in memories if m.here.ok)
+        proof = record.certificate(at, seed, lambda: certify(program, at, seed))
     refusal = _refusal(program, begun, proof, allow_failed_certificate)
     size = max((float(np.linalg.norm(here.jacobian[0])) for here in begun), default=0.0)
     runs = [_run(memory, None if refusal else method, size) for memory in memories]
@@ -205,7 +234,7 @@ def optimise_dose(
         verdict = Verdict.FAILED_CERTIFICATE
     values, dose = dict(zip(program.variables, best.x.tolist(), strict=True)), (None, None)
     if isinstance(problem, DoseProblem):
-        values = {v.name: float(v.value(at)) for v, at in zip(problem.variables, best.x, strict=True)}
+        values = {v.name: float(v.value(at)) for v, at in zip(problem.variables, jnp.asarray(best.x), strict=True)}
         dose = problem.dosed(best.x)
     iterates = tuple(iterate for memory in memories for iterate in memory.iterates)
     return DoseOptimum(
@@ -285,8 +314,10 @@ class _Stopped(Exception):
 class _Memory:
     """The last place of a start, so that its value, gradient and limits are computed once; the best, and all."""
 
-    def __init__(self, program: Program, start: int, calls: int, on_iterate: Callable[[Iterate], None] | None):
-        self.program, self.start, self.calls, self.on_iterate = program, start, calls, on_iterate
+    def __init__(
+        self, program: Program, start: int, calls: int, on_iterate: Callable[[Iterate], None] | None, record: Record
+    ):
+        self.program, self.start, self.calls, self.on_iterate, self.record = program, start, calls, on_iterate, record
         self.iterates: list[Iterate] = []
         self.x, self.here = np.zeros(0), Linearised(Outcome(*[np.zeros(0)] * 3), np.zeros((0, 0)))
         self.best, self.best_merit = (self.x, self.here), (0, 0.0)
@@ -294,9 +325,9 @@ class _Memory:
     def look(self, x: np.ndarray) -> Linearised:
         """What is known at a place."""
         if not np.array_equal(x, self.x):
-            self.x, self.here = np.array(x, float), self.program.linearise(x)
-            outcome = self.here.outcome
-            iterate = Iterate(self.start, self.x, float(outcome.objective), outcome.limits, int(self.here.status))
+            self.here = self.record.linearised(self.start, x, lambda: self.program.linearise(x))
+            self.x, outcome, status = np.array(x, float), self.here.outcome, int(self.here.status)
+            iterate = Iterate(self.start, self.x, float(outcome.objective), outcome.limits, status, self.here.jacobian)
             merit = _merit(iterate.objective, iterate.limits)
             if not self.iterates or (self.here.ok and merit > self.best_merit):
                 self.best, self.best_merit = (self.x, self.here), merit

@@ -1,12 +1,14 @@
 """The optimiser finds known optima with their multipliers, and never calls anything else converged."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.optimise import Verdict, conditions_at, optimise_dose, screened
+from hepatojax.studies.optimise import Record, Verdict, conditions_at, optimise_dose, screened
 
 LIMITED = ("SLSQP", "trust-constr")
 
@@ -233,3 +235,60 @@ def test_what_cannot_be_done_is_refused(stand_in):
         optimise_dose(stand_in(hill), "newton")
     with pytest.raises(StudyError, match="at least one"):
         optimise_dose(stand_in(hill), starts=0)
+
+
+class Notebook(Record):
+    """A record in memory that counts what it had to have computed."""
+
+    def __init__(self):
+        self.known, self.computed = {}, []
+
+    def _look(self, key, compute):
+        if key not in self.known:
+            self.computed.append(key)
+            self.known[key] = compute()
+        return self.known[key]
+
+    def screened(self, starts, seed, compute):
+        return self._look(("screened", starts, seed), compute)
+
+    def linearised(self, start, x, compute):
+        return self._look((start, *x), compute)
+
+    def certificate(self, x, seed, compute):
+        return self._look(("certificate", *x, seed), compute)
+
+
+def same_search(one, other):
+    assert [(i.start, *i.x, i.objective) for i in one.iterates] == [
+        (i.start, *i.x, i.objective) for i in other.iterates
+    ]
+    assert (one.verdict, one.objective, one.multipliers) == (other.verdict, other.objective, other.multipliers)
+
+
+@pytest.mark.parametrize("method", LIMITED)
+def test_a_recorded_search_is_not_repeated(stand_in, method):
+    notebook, program = Notebook(), stand_in(hill, budget)
+    plain = optimise_dose(program, method, starts=2)
+    first = optimise_dose(program, method, starts=2, record=notebook)
+    same_search(plain, first)
+    assert len(notebook.computed) == first.jacobian_calls + 2
+    notebook.computed.clear()
+    broken = stand_in(lambda x: 1.0 / 0.0)  # nothing of it may be evaluated
+    broken = dataclasses.replace(broken, limits=program.limits)
+    same_search(first, optimise_dose(broken, method, starts=2, record=notebook))
+    assert notebook.computed == []
+
+
+def test_a_search_that_was_cut_off_goes_on_where_it_was(stand_in):
+    notebook, program = Notebook(), stand_in(hill, budget)
+    whole = optimise_dose(program, starts=2)
+    notebook.known = {}
+    recorded = optimise_dose(program, starts=2, record=notebook)
+    lost = [key for key in notebook.known if key[0] == 1][3:]
+    for key in lost:
+        del notebook.known[key]
+    notebook.computed.clear()
+    same_search(whole, optimise_dose(program, starts=2, record=notebook))
+    assert notebook.computed == lost != []
+    assert recorded.iterates[0].jacobian.shape == (2, 2)

@@ -1,0 +1,255 @@
+"""Search the best dose of a study in a durable folder, then simulate the arm before and after."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hepatojax.assembly import registry_of
+from hepatojax.build import build_study
+from hepatojax.cli.arms import prepare, run_arms
+from hepatojax.cli.device import preset_folder
+from hepatojax.cli.output import write_errors
+from hepatojax.cli.progress import LINE_EVERY_S
+from hepatojax.io.presets import PresetFolder
+from hepatojax.io.provenance import provenance, source_revision
+from hepatojax.io.results import open_run
+from hepatojax.io.run_folder import locked, write_scenario
+from hepatojax.io.scenario import scenario_to_toml
+from hepatojax.io.study.journal import JOURNAL_FILE, Journal, open_journal
+from hepatojax.io.study.parts import AFTER, BEFORE, StudyParts, fingerprint, treated
+from hepatojax.io.study.result import OPTIMUM_FILE, named_limits, optimum_record, readings, write_optimum
+from hepatojax.io.study.specification import Study
+from hepatojax.scenario import ArmSpec, Scenario
+from hepatojax.status import ExitCode, HepatojaxError
+from hepatojax.studies.optimise import DoseOptimum, Iterate, Verdict, optimise_dose
+from hepatojax.studies.problem import DoseProblem
+
+
+class SearchStopped(HepatojaxError):
+    """The user has asked to stop."""
+
+    exit_code = ExitCode.STOPPED
+
+
+def search(
+    study: Study,
+    parts: StudyParts,
+    output: Path,
+    *,
+    image: np.ndarray | None,
+    device: str,
+    command: str,
+    quiet: bool,
+    figures: bool,
+    stopped: Sequence[int],
+) -> ExitCode:
+    """Find the best dose of a study, or go on with a search that was cut off.
+
+    Args:
+        study, parts: checked. output: folder of the results. image: of the geometry "labels". device, command: for the
+            provenance. quiet: True prints errors only. figures: False leaves them out. stopped: not empty once the
+            user has asked to stop.
+
+    Returns:
+        DONE for a converged optimum, NOT_CONVERGED for any other verdict, STOPPED, or the code of a run before or
+        after that failed.
+
+    Raises:
+        JournalError: the folder belongs to another study. RunFolderLocked: another process writes there.
+        SimulationError: there is no start state. WriteError: the disk refused.
+    """
+    with write_errors(), ExitStack() as stack:
+        output.mkdir(parents=True, exist_ok=True)
+        stack.enter_context(locked(output))
+        try:
+            optimum = _found(study, parts, output, image, quiet=quiet, stopped=stopped)
+        except SearchStopped as stop:
+            print(stop, file=sys.stderr)
+            return ExitCode.STOPPED
+        text = scenario_to_toml(_after(study, optimum))
+        origin = provenance(
+            scenario_text=text,
+            parameters_hash=registry_of(study.scenario).hash,
+            device=device,
+            precision=study.scenario.run.precision,
+            command=command,
+        )
+        record = {"title": study.title, **optimum_record(parts, optimum), "provenance": origin}
+        write_optimum(output, record)
+        if not quiet:
+            print("\n".join(_report(record)), flush=True)
+        if optimum.best.conditions is None:
+            return ExitCode.NOT_CONVERGED
+        write_scenario(output, text)
+    code = _run_both(study, optimum, output, image=image, device=device, command=command, quiet=quiet, stopped=stopped)
+    if code != ExitCode.DONE:
+        return code
+    with write_errors():
+        _compare(study, parts, optimum, record, output, quiet=quiet, figures=figures)
+    return ExitCode.DONE if optimum.verdict == Verdict.CONVERGED else ExitCode.NOT_CONVERGED
+
+
+def _found(
+    study: Study, parts: StudyParts, output: Path, image: np.ndarray | None, *, quiet: bool, stopped: Sequence[int]
+) -> DoseOptimum:
+    """The optimum, from what the journal holds and what is computed now."""
+
+    def interrupt() -> None:
+        if stopped:
+            raise SearchStopped(f"stopped on request; the same command goes on with the places of {JOURNAL_FILE}")
+
+    header = {
+        "title": study.title,
+        "sha256": fingerprint(study, parts),
+        "source_revision": source_revision(),
+        "variables": [variable.name for variable in parts.variables],
+        "limits": [name for name, _ in named_limits(parts)],
+    }
+    how = study.optimise
+    with open_journal(output, header, interrupt) as journal:
+        (output / OPTIMUM_FILE).unlink(missing_ok=True)  # what an earlier search said holds no longer
+        problem = problem_of(study, parts, image)
+        progress = SearchProgress(journal, how.starts, quiet=quiet)
+        return optimise_dose(
+            problem,
+            how.method,
+            how.starts,
+            how.seed,
+            allow_failed_certificate=how.allow_failed_certificate,
+            calls=how.calls,
+            on_iterate=progress.tell,
+            record=journal,
+        )
+
+
+def problem_of(study: Study, parts: StudyParts, image: np.ndarray | None) -> DoseProblem:
+    """The problem of a study, with the start state that presets keep.
+
+    Raises:
+        SimulationError: there is no start state.
+    """
+    presets = PresetFolder(preset_folder())
+    prepare(study.scenario, presets, image)
+    built = build_study(study.scenario, presets, image)
+    end_h, adjoint = study.scenario.run.end_h, study.optimise.adjoint
+    return DoseProblem(
+        built.model, built.state, parts.schedule, end_h, parts.aims, parts.variables, parts.limits, adjoint
+    )
+
+
+class SearchProgress:
+    """A line for each computed place on a terminal, at most one every 30 s elsewhere."""
+
+    def __init__(self, journal: Journal, starts: int, *, quiet: bool):
+        self.journal, self.starts, self.quiet = journal, starts, quiet
+        self._begin = time.monotonic()
+        self._last = -np.inf
+        self._told = 0
+
+    def tell(self, iterate: Iterate) -> None:
+        """Say what came of a place; places that are recalled are passed over."""
+        now, computed = time.monotonic(), self.journal.computed
+        if self.quiet or computed == self._told:
+            return
+        self._told = computed
+        if not sys.stdout.isatty() and now - self._last < LINE_EVERY_S:
+            return
+        self._last = now
+        recalled = f" ({self.journal.recalled} recalled)" if self.journal.recalled else ""
+        excess = f", largest excess {float(iterate.limits.max()):.2g}" if len(iterate.limits) else ""
+        print(
+            f"place {computed + self.journal.recalled}{recalled}, start {iterate.start + 1} of {self.starts}: "
+            f"objective {iterate.objective:.6g}{excess}, {now - self._begin:.0f} s",
+            flush=True,
+        )
+
+
+def _after(study: Study, optimum: DoseOptimum) -> Scenario:
+    assert optimum.schedule is not None
+    return treated(study.scenario, optimum.schedule, optimum.product)
+
+
+def _run_both(
+    study: Study,
+    optimum: DoseOptimum,
+    output: Path,
+    *,
+    image: np.ndarray | None,
+    device: str,
+    command: str,
+    quiet: bool,
+    stopped: Sequence[int],
+) -> ExitCode:
+    """Simulate the arm as it is and as the optimum has it, as two arms of one scenario where they share a product."""
+    before = dataclasses.replace(study.scenario, arms=(ArmSpec(BEFORE, study.scenario.arm(study.arm).infusions),))
+    after = _after(study, optimum)
+    together = dataclasses.replace(before, arms=after.arms) == after
+    scenarios = [dataclasses.replace(before, arms=before.arms + after.arms)] if together else [before, after]
+    how: dict[str, Any] = {"image": image, "device": device, "command": command, "quiet": quiet, "stopped": stopped}
+    for scenario in scenarios:
+        code = run_arms(scenario, output, **how)
+        if code != ExitCode.DONE:
+            return code
+    return ExitCode.DONE
+
+
+def _compare(
+    study: Study,
+    parts: StudyParts,
+    optimum: DoseOptimum,
+    record: dict[str, Any],
+    output: Path,
+    *,
+    quiet: bool,
+    figures: bool,
+) -> None:
+    """Add to the record what the two runs read, and draw them."""
+    assert optimum.schedule is not None
+    with open_run(output / BEFORE) as before, open_run(output / AFTER) as after:
+        said = {
+            BEFORE: readings(parts, before, parts.schedule),
+            AFTER: readings(parts, after, optimum.schedule),
+        }
+        write_optimum(output, {**record, "runs": said})
+        if not quiet:
+            print(f"objective {said[BEFORE]['objective']:.6g} before, {said[AFTER]['objective']:.6g} after")
+        if figures:
+            from hepatojax.report.figures.study import StudyCourses, draw_study
+
+            courses = StudyCourses(parts, {BEFORE: before, AFTER: after}, optimum, said, study.scenario.run.end_h)
+            draw_study(courses, output / "figures")
+
+
+def _report(record: dict[str, Any]) -> list[str]:
+    """The certificate, the best values, the limits and the verdict, a line each."""
+    lines = certificate_lines(record["certificate"])
+    lines += [f"{entry['name']:28} {_with_unit(entry['value'], entry['unit'])}" for entry in record["values"]]
+    for limit in record["limits"]:
+        multiplier = "" if limit["multiplier"] != limit["multiplier"] else f", multiplier {limit['multiplier']:.3g}"
+        bound = _with_unit(limit["bound"], limit["unit"])
+        lines.append(f"{limit['name']:28} {limit['reading']:.6g} of {bound}{multiplier}")
+    if record["idle"]:
+        lines.append(f"without effect at any start: {', '.join(record['idle'])}")
+    return [*lines, f"objective {record['objective']:.6g} after {record['jacobian_calls']} places", record["message"]]
+
+
+def _with_unit(value: float, unit: str) -> str:
+    return f"{value:.6g}" if unit == "-" else f"{value:.6g} [{unit}]"
+
+
+def certificate_lines(certificate: dict[str, Any] | None) -> list[str]:
+    """A line for each figure of a certificate's record."""
+    figures = [] if certificate is None else certificate["figures"]
+    return [
+        f"{('pass' if figure['passed'] else 'FAIL') if figure['tested'] else '  - '}  "
+        f"{figure['name']:44} {figure['value']:.3g} ({figure['kind']} {figure['bound']:g})"
+        for figure in figures
+    ]

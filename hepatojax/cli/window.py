@@ -1,0 +1,223 @@
+"""The verb window: the therapeutic window of a study by each route, always with its band."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hepatojax.cli.options import add_device, read_image, require_lobule
+from hepatojax.cli.output import lasting, write_errors
+from hepatojax.cli.run import command_line, require_output
+from hepatojax.cli.study import add_study, read_study
+from hepatojax.status import ExitCode, HepatojaxError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from hepatojax.io.study import Study
+    from hepatojax.io.study.parts import StudyParts
+    from hepatojax.studies.interval import Window
+    from hepatojax.studies.window import WindowStudy
+
+WINDOW_FILE = "window.json"
+
+
+class NoAmount(HepatojaxError):
+    """A study whose variable is not the amount of one infusion."""
+
+
+def register(verbs: Any) -> None:
+    """Add the verb to the command line."""
+    window = verbs.add_parser("window", help="find the therapeutic window of a study by each route, with its band")
+    add_study(window)
+    add_device(window)
+    window.set_defaults(action=find_windows)
+
+
+def find_windows(options: argparse.Namespace) -> ExitCode:
+    """Find the windows; refuse what cannot work before anything is compiled or written.
+
+    An empty window is a result. Nobody need read what it prints.
+    """
+    with lasting("stdout"):
+        return _find_windows(options)
+
+
+def _find_windows(options: argparse.Namespace) -> ExitCode:
+    from hepatojax.io.scenario.size import require_memory
+
+    study = read_study(options)
+    _require_amount(study, options.file.name)
+    image = read_image(study.scenario)
+    require_memory(study.scenario, options.file.name, None if image is None else image.shape)
+    require_output(options.output)
+    from hepatojax.cli.device import prepare_jax
+
+    device = prepare_jax(options.device, options.require_gpu)
+    from hepatojax.io.run_folder import locked
+    from hepatojax.io.study.parts import study_parts
+
+    parts = study_parts(study)
+    if not options.quiet:
+        print(f"device {device}; {study.scenario.run.precision}; results in {options.output}", flush=True)
+    require_lobule(study.scenario, image)
+    with write_errors():
+        options.output.mkdir(parents=True, exist_ok=True)
+        with locked(options.output):
+            found = _windows(study, parts, image, quiet=options.quiet)
+            write_windows(options.output, study, found, device)
+            if not options.no_figures:
+                _draw(found, options.output / "figures", parts)
+    return _code(found)
+
+
+def _require_amount(study: Study, source: str) -> None:
+    """Refuse a study of anything but one amount on a logarithmic scale, before JAX is loaded."""
+    entries = [dict(entry) for entry in study.variables]
+    fits = len(entries) == 1 and str(entries[0].get("name", "")).startswith("cells_per_kg[")
+    if not fits or entries[0].get("scale", "linear") != "log":
+        raise NoAmount(f'{source}: variable: a window wants one, cells_per_kg[i] on the scale "log"')
+    if not study.window.least_gain > 0:
+        raise NoAmount(f"{source}: window.least_gain: must be above zero (got {study.window.least_gain:g})")
+
+
+def _windows(study: Study, parts: StudyParts, image: np.ndarray | None, *, quiet: bool) -> tuple[WindowStudy, ...]:
+    from hepatojax.assembly import build_lobule, registry_of
+    from hepatojax.cli.search import problem_of
+    from hepatojax.studies.window import amplification_factors, windows_by
+
+    problem, parameters, asked = problem_of(study, parts, image), registry_of(study.scenario), study.window
+    scarred = study.scenario.lobule.fibrotic_septa > 0
+    healthy = build_lobule(study.scenario, parameters, image) if scarred else None
+    factors = amplification_factors(parameters, asked.factors, healthy)
+    total, done = len(asked.routes) * (1 + 2 * len(factors)), 0
+    if not quiet:
+        print(f"the start state is ready; now the program is compiled, then come {total} windows", flush=True)
+
+    def tell(name: str, window: Window) -> None:
+        nonlocal done
+        done += 1
+        if not quiet:
+            print(f"window {done} of {total}, {name}: {window.reason}", flush=True)
+
+    return windows_by(
+        problem,
+        asked.least_gain,
+        factors,
+        asked.routes,
+        share=asked.share,
+        doses=asked.doses,
+        on_window=tell,
+    )
+
+
+def write_windows(folder: Path, study: Study, found: tuple[WindowStudy, ...], device: str) -> Path:
+    """Write `window.json`: every window with its band, and where it comes from.
+
+    Args:
+        folder: of the results. study: what was asked. found: the windows. device: for the provenance.
+    """
+    import json
+
+    from hepatojax.assembly import registry_of
+    from hepatojax.io.provenance import provenance
+    from hepatojax.io.scenario import scenario_to_toml
+    from hepatojax.io.snapshots import durable_write
+
+    origin = provenance(
+        scenario_text=scenario_to_toml(study.scenario),
+        parameters_hash=registry_of(study.scenario).hash,
+        device=device,
+        precision=study.scenario.run.precision,
+        command=command_line(),
+    )
+    record = {"title": study.title, "windows": [_study_record(each) for each in found], "provenance": origin}
+    path = folder / WINDOW_FILE
+    durable_write(path, (json.dumps(_plain(record), indent=2, allow_nan=False) + "\n").encode())
+    return path
+
+
+def _study_record(study: WindowStudy) -> dict[str, Any]:
+    return {
+        "name": study.name,
+        "unit": "cells/kg",
+        "limits": study.limits,
+        "window": _window_record(study.window),
+        "band": [
+            {
+                "factor": each.factor.name,
+                "unit": each.factor.unit,
+                "value": each.factor.value,
+                "low": {"value": each.factor.low, **_window_record(each.at_low)},
+                "high": {"value": each.factor.high, **_window_record(each.at_high)},
+            }
+            for each in study.band
+        ],
+        "lower_over_band": study.moved("lower"),
+        "best_over_band": study.moved("best"),
+        "upper_over_band": study.moved("upper"),
+        "in_every_window": study.common,
+        "empty_at": study.emptied,
+    }
+
+
+def _window_record(window: Window) -> dict[str, Any]:
+    return {
+        "verdict": str(window.verdict),
+        "reason": window.reason,
+        "converged": window.converged,
+        **{name: None if part is None else part._asdict() for name, part in _parts(window).items()},
+        "multiplier": window.multiplier,
+        "intervals": window.intervals,
+        "least_gain": window.least_gain,
+        "share": window.share,
+        "objective_without_cells": window.untreated,
+        "runs": {"forward": window.forward, "with_derivative": window.jacobians},
+        "scan": window.scan._asdict(),
+    }
+
+
+def _parts(window: Window) -> dict[str, Any]:
+    return {"lower": window.lower, "upper": window.upper, "best": window.best}
+
+
+def _plain(value: Any) -> Any:
+    """What JSON can say; what is not finite becomes null."""
+    if isinstance(value, dict):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not abs(value) < float("inf") else value
+
+
+def _draw(found: tuple[WindowStudy, ...], figures: Path, parts: StudyParts) -> None:
+    from hepatojax.report.figures.window import window_bars, window_curves
+
+    figures.mkdir(parents=True, exist_ok=True)
+    window_curves(found, _gain_in_words(parts)).savefig(figures / "curves.png", dpi=150)
+    window_bars(found).savefig(figures / "window.png", dpi=150)
+
+
+def _gain_in_words(parts: StudyParts) -> str:
+    """What the gain is, for an objective of one aim of weight 1 or -1; empty for others."""
+    from hepatojax.io.study.result import unit_of
+    from hepatojax.report.figures.style import with_unit
+
+    if len(parts.aims) != 1 or abs(parts.aims[0].weight) != 1.0:
+        return ""
+    aim = parts.aims[0]
+    return f"{'more' if aim.weight > 0 else 'less'} {with_unit(aim.quantity, unit_of(aim.quantity))}, {aim.at}"
+
+
+def _code(found: tuple[WindowStudy, ...]) -> ExitCode:
+    """DONE for empty windows too; not where simulations failed."""
+    failed = [each for each in found if each.failures]
+    for each in failed:
+        print(f"error: {each.name}: {'; '.join(status.statement for status in each.failures)}", file=sys.stderr)
+    if not failed:
+        return ExitCode.DONE
+    return ExitCode.NOT_CONVERGED if len(failed) == len(found) else ExitCode.MEMBERS_FAILED

@@ -1,0 +1,180 @@
+"""The study file: its sections, and pydantic's complaints put into the words of a study file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar
+
+from pydantic import AfterValidator, Field, ValidationError
+from pydantic_core import PydanticCustomError
+
+from hepatojax.io.scenario.document import LONGEST_TITLE
+from hepatojax.io.scenario.errors import Problem, dotted, shown
+from hepatojax.io.scenario.section import Section, choice, nearest, quantity
+from hepatojax.io.study.specification import ADJOINTS, METHODS, OptimiseSpec, Study, WindowSpec
+from hepatojax.scenario import ROUTES
+
+LARGEST_SEED = 2**31 - 1
+_EXPECTED = {
+    "float_type": "a number",
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "bool_type": "true or false",
+    "string_type": "a text in quotes",
+    "dict_type": "a section",
+}
+_REPEATED = ("aim", "limit", "variable")
+
+
+def _one_line(title: str) -> str:
+    if title.isprintable() and len(title) <= LONGEST_TITLE:
+        return title
+    message = f"{shown(title)} must be one line of at most {LONGEST_TITLE} printable characters"
+    raise PydanticCustomError("title", "{message}", {"message": message})
+
+
+class AimSection(Section):
+    """A part of the objective, weight x reading, to be maximised: benefit positive, harm and cost negative."""
+
+    quantity: str = Field(description="an endpoint, total_cells or total_ROUTE [1e6 cells/kg]")
+    at: str = Field(default="end", description="end, mean, peak or trough of the run")
+    weight: float = Field(default=1.0, description="per unit of the quantity")
+    scale: float = Field(default=1.0, description="typical change of the quantity, for a smooth peak or trough")
+    sharpness: float = Field(default=100.0, description="of a peak or trough")
+
+
+class LimitSection(Section):
+    """A bound on a quantity: `most` or `least`."""
+
+    quantity: str = Field(description="an endpoint; total_cells, total_ROUTE, each_ROUTE [1e6 cells/kg]; spacing_h [h]")
+    at: str = Field(default="end", description="end, mean, peak or trough of the run")
+    most: float | None = Field(default=None, description="upper bound, in the unit of the quantity")
+    least: float | None = Field(default=None, description="lower bound, in the unit of the quantity")
+    sharpness: float = Field(default=100.0, description="of a peak or trough, relative to the bound")
+
+
+class VariableSection(Section):
+    """A number that may be chosen."""
+
+    name: str = Field(
+        description="start_h[i], duration_h[i], cells_per_kg[i] or route_mix[i].ROUTE of infusion i, counted from 0; "
+        "or product.NAME"
+    )
+    low: float = Field(description="lower bound, in its unit")
+    high: float = Field(description="upper bound, in its unit")
+    scale: str = Field(default="linear", description="linear, or log for bounds above zero")
+
+
+class OptimiseSection(Section):
+    """How to search."""
+
+    specification = OptimiseSpec
+    method: Annotated[str, *choice(METHODS)] = Field(default=OptimiseSpec.method, description="of scipy")
+    starts: Annotated[int, *quantity(1, 1024, "-")] = Field(default=OptimiseSpec.starts, description="number of starts")
+    seed: Annotated[int, *quantity(0, LARGEST_SEED, "-")] = Field(
+        default=OptimiseSpec.seed, description="of the starts and of the certificate"
+    )
+    calls: Annotated[int, *quantity(1, 100_000, "-")] = Field(
+        default=OptimiseSpec.calls, description="places that a start may compute"
+    )
+    adjoint: Annotated[str, *choice(ADJOINTS)] = Field(
+        default=OptimiseSpec.adjoint, description="two-level takes less memory and one more forward run"
+    )
+    allow_failed_certificate: bool = Field(
+        default=OptimiseSpec.allow_failed_certificate, description="true goes on with a gradient that is not proven"
+    )
+
+
+class WindowSection(Section):
+    """What a therapeutic window is asked for."""
+
+    specification = WindowSpec
+    routes: Annotated[tuple[Annotated[str, *choice(ROUTES)], ...], Field(strict=False, min_length=1)] = Field(
+        default=WindowSpec.routes, description="to compare"
+    )
+    least_gain: float = Field(
+        default=WindowSpec.least_gain, description="smallest gain worth having, in the unit of the objective"
+    )
+    share: Annotated[float, *quantity(0.0, 1.0, "-")] = Field(
+        default=WindowSpec.share, description="of the draws that may miss it"
+    )
+    factors: Annotated[tuple[str, ...], Field(strict=False)] = Field(
+        default=WindowSpec.factors, description="uncertain parameters; by default those of the subject amplification"
+    )
+    doses: Annotated[int, *quantity(2, 1000, "-")] = Field(
+        default=WindowSpec.doses, description="number of doses on a route"
+    )
+
+
+class StudyFile(Section):
+    """A study: a scenario, aims and limits, variables, and how to search."""
+
+    specification: ClassVar[type] = Study
+    title: Annotated[str, AfterValidator(_one_line)] = Field(default="untitled", description="one line")
+    scenario: str = Field(description="scenario file, relative to the study file")
+    arm: str = Field(description="whose infusions the variables address")
+    set: dict[str, Any] = Field(default_factory=dict, description="keys of the scenario to replace, as --set does")
+    aim: Annotated[tuple[AimSection, ...], Field(strict=False, min_length=1)]
+    limit: Annotated[tuple[LimitSection, ...], Field(strict=False)] = ()
+    variable: Annotated[tuple[VariableSection, ...], Field(strict=False, min_length=1)]
+    optimise: OptimiseSection = OptimiseSection()
+    window: WindowSection = WindowSection()
+
+
+SECTIONS: dict[tuple[str, ...], type[Section]] = {
+    (): StudyFile,
+    ("aim",): AimSection,
+    ("limit",): LimitSection,
+    ("variable",): VariableSection,
+    ("optimise",): OptimiseSection,
+    ("window",): WindowSection,
+}
+
+
+def validate(table: Mapping[str, Any]) -> tuple[StudyFile | None, list[Problem]]:
+    """The sections of a table, or None and all of the table's problems."""
+    try:
+        return StudyFile.model_validate(table), []
+    except ValidationError as error:
+        details = error.errors(include_url=False, include_context=True)
+        return None, [_problem(detail, table) for detail in details if not _follows(detail)]
+
+
+def _follows(detail: Any) -> bool:
+    """Whether a complaint follows from others: a list is called short of the items that are themselves refused."""
+    return detail["type"] == "too_short" and bool(detail["input"])
+
+
+def _problem(detail: Any, table: Mapping[str, Any]) -> Problem:
+    location, kind, value = detail["loc"], detail["type"], detail["input"]
+    key, context = dotted(location, table), detail.get("ctx", {})
+    if "message" in context:
+        return Problem(key, context["message"])
+    if kind == "extra_forbidden":
+        return Problem(key, _unknown(location))
+    if kind == "missing":
+        return Problem(key, f"is missing; write at least one [[{key}]]" if key in _REPEATED else "is missing")
+    if kind == "too_short":
+        return Problem(key, "is empty; wants at least one")
+    if kind == "model_type":
+        return Problem(key, f"must be a section [{key}] (got {shown(value)})")
+    if kind == "tuple_type":
+        repeated = f"may occur several times: write [[{key}]] with double brackets"
+        return Problem(key, repeated if key in _REPEATED else f"must be a list (got {shown(value)})")
+    if kind in _EXPECTED:
+        return Problem(key, f"must be {_EXPECTED[kind]} (got {shown(value)})")
+    return Problem(key, detail["msg"][0].lower() + detail["msg"][1:])
+
+
+def _unknown(location: tuple[str | int, ...]) -> str:
+    """What to say about a key or a section that does not exist."""
+    name, parent = str(location[-1]), tuple(part for part in location[:-1] if isinstance(part, str))
+    known = list(SECTIONS[parent].model_fields)
+    what = "key" if parent else "section or key"
+    near = nearest(name, known)
+    if near:
+        return f"unknown {what}, did you mean {near}?"
+    elsewhere = [".".join((*path, name)) for path, section in SECTIONS.items() if name in section.model_fields]
+    if elsewhere:
+        return f"unknown {what} here, did you mean {elsewhere[0]}?"
+    return f"unknown {what}; known here are {', '.join(known)}"

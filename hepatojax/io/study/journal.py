@@ -1,0 +1,177 @@
+"""The places that a search has computed, one JSON line each, durable as soon as they are known, and recalled later."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hepatojax.io.snapshots import durable_write, synchronise_folder
+from hepatojax.status import HepatojaxError
+from hepatojax.studies.certificate import Figure, GradientCertificate
+from hepatojax.studies.optimise import Record
+from hepatojax.studies.problem import Linearised, Outcome
+
+JOURNAL_FILE = "iterates.jsonl"
+FORMAT = "hepatojax iterates 1"
+
+
+class JournalError(HepatojaxError):
+    """A journal cannot be gone on with; one line says why and what to do."""
+
+
+class Journal(Record):
+    """A record on the disk.
+
+    The first line is a header; then come places, the screening and the certificate, as they were computed. A last line
+    that was cut off by a crash is dropped. recalled, computed: number of places that were on the disk, and that were
+    not. interrupt: called before anything is computed; what it raises ends the search.
+    """
+
+    def __init__(self, path: Path, file: Any, lines: list[dict[str, Any]], interrupt: Callable[[], None]):
+        self.path, self._file, self._interrupt = path, file, interrupt
+        self.recalled = self.computed = 0
+        self._places = {_key(line["x"]): line for line in lines if "jacobian" in line}
+        self._others = {_other_key(line): line for line in lines if "jacobian" not in line}
+
+    def screened(self, starts: int, seed: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
+        """Places to start from (starts, n)."""
+        found = self._others.get(("screened", starts, seed))
+        if found is None:
+            self._interrupt()
+            found = self._append({"screened": _plain(compute()), "starts": starts, "seed": seed})
+        return np.asarray(found["screened"], float)
+
+    def linearised(self, start: int, x: np.ndarray, compute: Callable[[], Linearised]) -> Linearised:
+        """What is known at a place (n,)."""
+        found = self._places.get(_key(x))
+        if found is not None:
+            self.recalled += 1
+            return _linearised(found)
+        self._interrupt()
+        here, self.computed = compute(), self.computed + 1
+        line = {
+            "start": start,
+            "x": _plain(x),
+            "objective": _plain(here.outcome.objective),
+            "limits": _plain(here.outcome.limits),
+            "status": int(here.status),
+            "jacobian": _plain(here.jacobian),
+        }
+        self._places[_key(x)] = self._append(line)
+        return here
+
+    def certificate(self, x: np.ndarray, seed: int, compute: Callable[[], GradientCertificate]) -> GradientCertificate:
+        """The certificate of the gradient near a place (n,)."""
+        found = self._others.get(("certificate", _key(x), seed))
+        if found is not None:
+            return _certificate(found["certificate"])
+        self._interrupt()
+        made = compute()
+        figures = [{key: _plain(entry) for key, entry in asdict(figure).items()} for figure in made.figures]
+        said = {"place": _plain(made.place), "direction": _plain(made.direction), "figures": figures}
+        self._append({"certificate": said, "x": _plain(x), "seed": seed})
+        return made
+
+    def _append(self, line: dict[str, Any]) -> dict[str, Any]:
+        self._file.write(_line(line))
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return line
+
+
+@contextmanager
+def open_journal(
+    folder: Path, header: Mapping[str, Any], interrupt: Callable[[], None] = lambda: None
+) -> Iterator[Journal]:
+    """The journal of a folder, begun if there is none. The caller holds the lock of the folder.
+
+    Args:
+        folder: of the results. header: of the study; its "sha256" says which. interrupt: see `Journal`.
+
+    Raises:
+        JournalError: the file there belongs to another study, or is damaged before its last line.
+        OSError: the disk refused.
+    """
+    path = folder / JOURNAL_FILE
+    lines = _read(path) if path.exists() else []
+    if lines and lines[0].get("sha256") != header["sha256"]:
+        other = lines[0].get("title", "")
+        raise JournalError(f"{path}: holds the places of another study ({other!r}); choose another -o, or remove it")
+    if not lines:
+        durable_write(path, _line({"format": FORMAT, **header}))
+    with path.open("ab") as file:
+        yield Journal(path, file, lines[1:], interrupt)
+        file.flush()
+
+
+def _read(path: Path) -> list[dict[str, Any]]:
+    """The whole lines of a journal; what a crash left of a last one is cut off, here and on the disk."""
+    data = path.read_bytes()
+    lines, end = [], 0
+    for number, text in enumerate(data.splitlines(keepends=True), start=1):
+        line = _parsed(text)
+        if line is None and end + len(text) < len(data):
+            raise JournalError(f"{path}: line {number} is damaged; choose another -o, or remove the file")
+        if line is None:
+            break
+        lines.append(line)
+        end += len(text)
+    if end < len(data):
+        os.truncate(path, end)
+        synchronise_folder(path.parent)
+    return lines
+
+
+def _parsed(text: bytes) -> dict[str, Any] | None:
+    """A whole line as what it says, None for a part of one."""
+    try:
+        line = json.loads(text) if text.endswith(b"\n") else None
+    except ValueError:  # of JSON, or of UTF-8
+        return None
+    return line if isinstance(line, dict) else None
+
+
+def _line(entry: Mapping[str, Any]) -> bytes:
+    return (json.dumps(entry, allow_nan=False) + "\n").encode()
+
+
+def _key(x: Any) -> bytes:
+    return (np.asarray(x, float) + 0.0).tobytes()  # which makes -0 the same place as 0
+
+
+def _other_key(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    if "screened" in line:
+        return "screened", line["starts"], line["seed"]
+    return ("certificate", _key(line["x"]), line["seed"]) if "certificate" in line else ("unknown",)
+
+
+def _plain(values: Any) -> Any:
+    """Numbers as JSON can say them: nan and infinity become null."""
+    if isinstance(values, str | bool):
+        return values
+    if isinstance(values, list):
+        return [_plain(value) for value in values]
+    if isinstance(values, float):
+        return values if abs(values) < float("inf") else None
+    return _plain(values.tolist()) if hasattr(values, "tolist") else values
+
+
+def _numbers(values: Any) -> np.ndarray:
+    return np.asarray(values, float)  # null becomes nan
+
+
+def _linearised(line: Mapping[str, Any]) -> Linearised:
+    outcome = Outcome(_numbers(line["objective"]), _numbers(line["limits"]), np.asarray(line["status"], np.int32))
+    return Linearised(outcome, _numbers(line["jacobian"]))
+
+
+def _certificate(said: Mapping[str, Any]) -> GradientCertificate:
+    figures = tuple(Figure(**{**figure, "value": float(_numbers(figure["value"]))}) for figure in said["figures"])
+    return GradientCertificate(_numbers(said["place"]), _numbers(said["direction"]), figures)

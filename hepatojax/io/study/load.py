@@ -1,0 +1,138 @@
+"""Read a study: file, scenario, settings, with every problem of both files reported at once."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from hepatojax.io.scenario.decode import read_table
+from hepatojax.io.scenario.errors import Problem, ScenarioError, shown
+from hepatojax.io.scenario.load import load_scenario
+from hepatojax.io.scenario.overrides import flattened
+from hepatojax.io.scenario.section import nearest
+from hepatojax.io.study.document import StudyFile, validate
+from hepatojax.io.study.specification import Study, WindowSpec
+from hepatojax.parameters.registry import load_parameters
+from hepatojax.scenario import Scenario
+from hepatojax.status import ExitCode, HepatojaxError
+
+AMPLIFICATION = "amplification."
+
+
+class StudyFileError(HepatojaxError, ValueError):
+    """A study is refused. `str()` gives one line for each problem, those of its scenario included."""
+
+    exit_code = ExitCode.REJECTED_INPUT
+
+    def __init__(self, lines: Sequence[str]):
+        self.lines = tuple(lines)
+        super().__init__("\n".join(self.lines))
+
+
+def load_study(path: str | Path, overrides: Mapping[str, Any] | None = None) -> Study:
+    """Read and check a study file, as far as no simulation code is needed to know.
+
+    What is wrong with an aim, a limit or a variable beyond its keys and types shows in
+    `hepatojax.io.study.parts.study_parts`, which needs JAX.
+
+    Args:
+        path: a TOML file, see docs/study.md. overrides: dotted key -> value; they replace what the scenario and the
+            section [set] say.
+
+    Raises:
+        StudyFileError: one line for each problem, `study.toml: section.key: what is wrong`.
+    """
+    path = Path(path)
+    try:
+        table = read_table(path)
+    except ScenarioError as error:
+        raise StudyFileError(str(error).splitlines()) from None
+    file, problems = validate(table)
+    scenario, lines = _scenario(path.parent, table, overrides or {})
+    problems += _repeated(table.get("variable"))
+    if scenario is not None:
+        problems += _arm(table.get("arm"), scenario)
+    if file is not None:
+        problems += _method(file)
+        problems += _factors(file.window.factors, scenario)
+    lines = [*(f"{path.name}: {problem}" for problem in problems), *lines]
+    if file is None or scenario is None or lines:
+        raise StudyFileError(lines)
+    return _study(path.name, file, scenario)
+
+
+def _study(source: str, file: StudyFile, scenario: Scenario) -> Study:
+    window: WindowSpec = file.window.to_spec()
+    return Study(
+        title=file.title,
+        source=source,
+        scenario=scenario,
+        arm=file.arm,
+        aims=tuple(aim.model_dump(exclude_unset=True) for aim in file.aim),
+        variables=tuple(variable.model_dump(exclude_unset=True) for variable in file.variable),
+        limits=tuple(limit.model_dump(exclude_unset=True) for limit in file.limit),
+        optimise=file.optimise.to_spec(),
+        window=replace(window, factors=window.factors or _amplification(scenario)),
+    )
+
+
+def _scenario(
+    folder: Path, table: Mapping[str, Any], overrides: Mapping[str, Any]
+) -> tuple[Scenario | None, list[str]]:
+    """The scenario that a study names, with its settings, or None and a line for each of its problems."""
+    name, settings = table.get("scenario"), table.get("set", {})
+    if not isinstance(name, str) or not name.isprintable() or not isinstance(settings, Mapping):
+        return None, []  # the study file itself is at fault, and its own problems say so
+    try:
+        return load_scenario(folder / name, {**dict(flattened(settings)), **overrides}), []
+    except ScenarioError as error:
+        return None, str(error).splitlines()
+
+
+def _repeated(variables: Any) -> list[Problem]:
+    entries = variables if isinstance(variables, list) else []
+    names = Counter(entry["name"] for entry in entries if isinstance(entry, Mapping) and _is_text(entry.get("name")))
+    twice = [name for name, count in names.items() if count > 1]
+    return [Problem(f"variable.{shown(name)[1:-1]}", "is given twice; keep one") for name in twice]
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _arm(name: Any, scenario: Scenario) -> list[Problem]:
+    names = [arm.name for arm in scenario.arms]
+    if not _is_text(name):
+        return []
+    if name not in names:
+        near = nearest(name, names)
+        hint = f", did you mean {near}?" if near else ""
+        return [Problem("arm", f"{shown(name)} is not one of {', '.join(names)}{hint}")]
+    if not scenario.arm(name).infusions:
+        return [Problem("arm", f"{shown(name)} has no infusion that a variable could address")]
+    return []
+
+
+def _method(file: StudyFile) -> list[Problem]:
+    if file.optimise.method == "L-BFGS-B" and file.limit:
+        return [Problem("optimise.method", '"L-BFGS-B" keeps bounds and no limits; use SLSQP or trust-constr')]
+    return []
+
+
+def _factors(names: Sequence[str], scenario: Scenario | None) -> list[Problem]:
+    known = [row.name for row in load_parameters("human" if scenario is None else scenario.species).table()]
+    problems = []
+    for name in names:
+        if name not in known:
+            near = nearest(name, known)
+            hint = f"did you mean {near}?" if near else "see hepatojax parameters"
+            problems.append(Problem("window.factors", f"{shown(name)} is no parameter, {hint}"))
+    return problems
+
+
+def _amplification(scenario: Scenario) -> tuple[str, ...]:
+    rows = load_parameters(scenario.species).table()
+    return tuple(row.name for row in rows if row.name.startswith(AMPLIFICATION))

@@ -1,0 +1,171 @@
+"""What `optimum.json` says: how the search ended, what it found, and how far that may be believed."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import jax.numpy as jnp
+
+from hepatojax.endpoints import ENDPOINTS
+from hepatojax.io.results import RunFile
+from hepatojax.io.snapshots import durable_write
+from hepatojax.io.study.parts import StudyParts
+from hepatojax.studies.certificate import GradientCertificate
+from hepatojax.studies.objective import OF_SCHEDULE, SPACING, Course, Limit
+from hepatojax.studies.optimise import DoseOptimum, StartOutcome
+from hepatojax.studies.variables import rows_in_use
+from hepatojax.therapy.schedule import DoseSchedule
+
+OPTIMUM_FILE = "optimum.json"
+UNITS = {
+    "start_h": "h",
+    "duration_h": "h",
+    "cells_per_kg": "1/kg",
+    "diameter_um": "um",
+    "sinusoid_diameter_um": "um",
+}
+
+
+def unit_of(quantity: str) -> str:
+    """The unit of what an aim or a limit reads."""
+    if quantity in OF_SCHEDULE:
+        return "h" if quantity == SPACING else "1e6 cells/kg"
+    return ENDPOINTS[quantity].unit
+
+
+def named_limits(parts: StudyParts) -> list[tuple[str, Limit]]:
+    """Every excess by its name, with the limit that it belongs to, in the order of `DoseProblem.program`."""
+    rows = rows_in_use(parts.variables, parts.schedule)
+    return [(name, limit) for limit in _ordered(parts) for name in limit.names(rows)]
+
+
+def _ordered(parts: StudyParts) -> list[Limit]:
+    return sorted(parts.limits, key=lambda limit: not limit.simulated)
+
+
+def reading_of(limit: Limit, excess: float) -> float:
+    """What a limit reads where it has an excess, in its unit."""
+    sign = -1.0 if limit.most is None else 1.0
+    return limit.bound + sign * excess * limit.scale
+
+
+def optimum_record(parts: StudyParts, optimum: DoseOptimum) -> dict[str, Any]:
+    """Everything about an optimum but the runs before and after it.
+
+    Args:
+        parts: of the study. optimum: of its problem.
+    """
+    best, limits = optimum.best, named_limits(parts)
+    return {
+        "verdict": str(optimum.verdict),
+        "message": optimum.message,
+        "objective": optimum.objective,
+        "values": [
+            {"name": v.name, "value": optimum.values[v.name], "unit": UNITS.get(v.entry, "-"), **_range(v)}
+            for v in parts.variables
+        ],
+        "limits": _limits(best, limits),
+        "conditions": _conditions(best),
+        "idle": list(optimum.idle),
+        "starts": [_start(start) for start in optimum.starts],
+        "certificate": certificate_record(optimum.certificate),
+        "jacobian_calls": optimum.jacobian_calls,
+    }
+
+
+def _range(variable: Any) -> dict[str, Any]:
+    return {"low": variable.low, "high": variable.high, "scale": variable.scale}
+
+
+def _limits(best: StartOutcome, limits: list[tuple[str, Limit]]) -> list[dict[str, Any]]:
+    multipliers = [math.nan] * len(limits) if best.conditions is None else best.conditions.multipliers.tolist()
+    return [
+        {
+            "name": name,
+            "bound": limit.bound,
+            "unit": unit_of(limit.quantity),
+            "reading": reading_of(limit, excess),
+            "excess": excess,
+            "multiplier": multiplier,
+        }
+        for (name, limit), excess, multiplier in zip(limits, best.limits.tolist(), multipliers, strict=True)
+    ]
+
+
+def _conditions(start: StartOutcome) -> dict[str, Any] | None:
+    if start.conditions is None:
+        return None
+    said = start.conditions._asdict()
+    return {**said, "feasible": start.conditions.feasible, "hold": start.conditions.hold}
+
+
+def _start(start: StartOutcome) -> dict[str, Any]:
+    return {
+        "first": start.first,
+        "x": start.x,
+        "objective": start.objective,
+        "limits": start.limits,
+        "conditions": _conditions(start),
+        "verdict": str(start.verdict),
+        "jacobian_calls": start.jacobian_calls,
+        "message": start.message,
+    }
+
+
+def certificate_record(certificate: GradientCertificate | None) -> dict[str, Any] | None:
+    """A certificate with the bound of each figure and whether it holds; None if there is none."""
+    if certificate is None:
+        return None
+    figures = [{**asdict(figure), "passed": figure.passed} for figure in certificate.figures]
+    return {"passed": certificate.passed, "place": certificate.place, "figures": figures}
+
+
+def readings(parts: StudyParts, run: RunFile, schedule: DoseSchedule) -> dict[str, Any]:
+    """The objective of a finished run, part by part, and what its limits read.
+
+    Args:
+        parts: of the study. run: whose series are read. schedule: that it had, with the rows of the study's arm.
+    """
+    series = {name: jnp.asarray(values) for name, values in run.series.items() if name in ENDPOINTS}
+    course = Course(series, schedule, rows_in_use(parts.variables, parts.schedule))
+    aims = [
+        {
+            "quantity": aim.quantity,
+            "at": aim.at,
+            "unit": unit_of(aim.quantity),
+            "weight": aim.weight,
+            "reading": float(aim.reading(course)),
+        }
+        for aim in parts.aims
+    ]
+    excesses = [(limit, excess) for limit in _ordered(parts) for excess in limit.excess(course).tolist()]
+    return {
+        "objective": sum(aim["weight"] * aim["reading"] for aim in aims),
+        "aims": aims,
+        "limits": [
+            {"name": name, "reading": reading_of(limit, excess), "excess": excess}
+            for (name, _), (limit, excess) in zip(named_limits(parts), excesses, strict=True)
+        ],
+    }
+
+
+def write_optimum(folder: Path, record: Mapping[str, Any]) -> Path:
+    """Write `optimum.json` so that a crash leaves the old one or the new one; what is not finite becomes null."""
+    path = folder / OPTIMUM_FILE
+    durable_write(path, (json.dumps(_plain(record), indent=2, allow_nan=False) + "\n").encode())
+    return path
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):
+        return _plain(value.tolist())
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,60 @@
+"""A study: a scenario, what its doses are judged by, what may be chosen, and how to search. No JAX here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from hepatojax.scenario import ROUTES, Scenario
+
+METHODS = ("SLSQP", "L-BFGS-B", "trust-constr")
+ADJOINTS = ("saved", "two-level")  # those that have a derivative of bounded memory
+
+
+@dataclass(frozen=True)
+class OptimiseSpec:
+    """How to search, see `hepatojax.optimise_dose` and `hepatojax.DoseProblem`."""
+
+    method: str = "SLSQP"
+    starts: int = 8
+    seed: int = 0
+    calls: int = 100
+    adjoint: str = "saved"
+    allow_failed_certificate: bool = False
+
+
+@dataclass(frozen=True)
+class WindowSpec:
+    """What a therapeutic window is asked for.
+
+    routes: to compare. least_gain: smallest gain worth having, in the unit of the objective. share: of the uncertain
+    factors' draws that may miss it [-]. factors: uncertain parameters by name. doses: number of doses on a route.
+    """
+
+    routes: tuple[str, ...] = ROUTES
+    least_gain: float = 0.01
+    share: float = 0.05
+    factors: tuple[str, ...] = ()
+    doses: int = 9
+
+
+@dataclass(frozen=True)
+class Study:
+    """What a study file says, with the scenario that it resolves to.
+
+    title: one line. source: name of the file, for messages. scenario: checked, settings included. arm: whose infusions
+    the variables address. aims, limits, variables: the keys that the file gives of each `Aim` and `Limit` of
+    `hepatojax.studies.objective` and of each `hepatojax.studies.variables.Variable`; `hepatojax.io.study.parts` makes
+    and checks them.
+    """
+
+    title: str
+    source: str
+    scenario: Scenario
+    arm: str
+    aims: tuple[Mapping[str, Any], ...]
+    variables: tuple[Mapping[str, Any], ...]
+    limits: tuple[Mapping[str, Any], ...] = ()
+    optimise: OptimiseSpec = OptimiseSpec()
+    window: WindowSpec = WindowSpec()

@@ -1,0 +1,332 @@
+"""Study files: what they resolve to, what is refused, and the journal of places."""
+
+from __future__ import annotations
+
+import inspect
+import json
+from pathlib import Path
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hepatojax.io.scenario import load_scenario, scenario_to_toml
+from hepatojax.io.study import OptimiseSpec, StudyFileError, load_study
+from hepatojax.io.study.document import AimSection, LimitSection, VariableSection
+from hepatojax.io.study.journal import JOURNAL_FILE, JournalError, open_journal
+from hepatojax.io.study.parts import fingerprint, infusions_of, study_parts, treated
+from hepatojax.io.study.result import named_limits, reading_of
+from hepatojax.io.study.specification import ADJOINTS, METHODS
+from hepatojax.numerics import adjoint
+from hepatojax.scenario import ROUTES
+from hepatojax.studies import optimise
+from hepatojax.studies.certificate import Figure, GradientCertificate
+from hepatojax.studies.objective import Aim, Course, Limit
+from hepatojax.studies.problem import Linearised, Outcome
+from hepatojax.studies.variables import Variable, dosed
+
+CASE = """
+[run]
+end_h = 48.0
+[[arm]]
+name = "standard_care"
+[[arm]]
+name = "cells"
+[[arm.infusion]]
+start_h = 1.0
+duration_h = 0.5
+cells_per_kg = 1e6
+route = "intravenous"
+"""
+HEAD = 'scenario = "case.toml"\narm = "cells"\n'
+AIM = '[[aim]]\nquantity = "functional_mass"\n'
+START = '[[variable]]\nname = "start_h[0]"\nlow = 0.0\nhigh = 24.0\n'
+STUDY = HEAD + AIM + START
+
+
+@pytest.fixture
+def write(tmp_path: Path):
+    """Write a study beside its scenario and return its path."""
+    (tmp_path / "case.toml").write_text(CASE)
+
+    def written(text: str) -> Path:
+        path = tmp_path / "study.toml"
+        path.write_text(text)
+        return path
+
+    return written
+
+
+def refused(path: Path, overrides=None) -> list[str]:
+    with pytest.raises(StudyFileError) as caught:
+        study_parts(load_study(path, overrides))
+    return str(caught.value).splitlines()
+
+
+def test_a_short_study_has_the_defaults_of_the_solver(write):
+    study = load_study(write(STUDY))
+    assert (study.title, study.arm, study.scenario) == (
+        "untitled",
+        "cells",
+        load_scenario(write("").parent / "case.toml"),
+    )
+    assert study.optimise == OptimiseSpec()
+    assert (study.window.doses, study.window.least_gain, study.window.share) == (9, 0.01, 0.05)
+    assert len(study.window.factors) == 6 and study.window.factors[0] == "amplification.phagocytes_per_msc"
+    parts = study_parts(study)
+    assert parts.aims == (Aim("functional_mass"),)
+    assert parts.variables == (Variable("start_h[0]", 0.0, 24.0),)
+    assert parts.schedule.start_h.tolist() == [1.0]
+
+
+def test_defaults_and_choices_are_those_of_the_solver():
+    """They stand twice, so that a file can be checked without JAX."""
+    signature = inspect.signature(optimise.optimise_dose).parameters
+    for name in ("method", "starts", "seed", "calls", "allow_failed_certificate"):
+        assert getattr(OptimiseSpec(), name) == signature[name].default
+    assert METHODS == optimise.METHODS
+    assert set(ADJOINTS) == set(adjoint.ADJOINTS) - {"none"}
+    for section, made in ((AimSection, Aim), (LimitSection, Limit), (VariableSection, Variable)):
+        fields = {name: field.default for name, field in section.model_fields.items() if not field.is_required()}
+        assert fields == {name: made.__dataclass_fields__[name].default for name in fields}
+        assert list(section.model_fields) == list(made.__dataclass_fields__)
+
+
+def test_settings_replace_what_the_scenario_says_and_the_command_line_comes_last(write):
+    path = write(HEAD + '[set]\nrun.end_h = 72.0\n"run.steps_per_day" = 8\n' + AIM + START)
+    assert load_study(path).scenario.run.end_h == 72.0
+    run = load_study(path, {"run.end_h": 96.0}).scenario.run
+    assert (run.end_h, run.steps_per_day) == (96.0, 8)
+
+
+CASES = {
+    "unknown key": (HEAD + AIM + START + "step = 1\n", "variable.start_h[0].step: unknown key"),
+    "unknown section": (STUDY + "[optimize]\nstarts = 2\n", "optimize: unknown section or key, did you mean optimise?"),
+    "key of a section at the top": (
+        "starts = 2\n" + STUDY,
+        "starts: unknown section or key here, did you mean optimise",
+    ),
+    "no aim": (HEAD + START, "aim: is missing; write at least one [[aim]]"),
+    "aim without brackets": (HEAD + '[aim]\nquantity = "meld_smooth"\n' + START, "aim: may occur several times"),
+    "no scenario": ('arm = "cells"\n' + AIM + START, "scenario: is missing"),
+    "scenario that is not there": (
+        'scenario = "cas.toml"\narm = "cells"\n' + AIM + START,
+        "cas.toml: no such file",
+    ),
+    "arm": (STUDY.replace('"cells"', '"cell"'), '"cell" is not one of standard_care, cells, did you mean cells?'),
+    "arm without infusion": (STUDY.replace('"cells"', '"standard_care"'), "has no infusion"),
+    "setting": (
+        HEAD + "[set]\ngrid.cels = 3\n" + AIM + START,
+        "case.toml: grid.cels: unknown key, did you mean cells?",
+    ),
+    "not a number": (STUDY.replace("24.0", '"24"'), 'variable.start_h[0].high: must be a number (got "24")'),
+    "nan": (HEAD + AIM + "weight = nan\n" + START, "aim.1.weight: must be a finite number"),
+    "method with limits": (
+        STUDY + '[[limit]]\nquantity = "total_cells"\nmost = 2.0\n[optimise]\nmethod = "L-BFGS-B"\n',
+        "keeps bounds and no limits",
+    ),
+    "no start": (STUDY + "[optimise]\nstarts = 0\n", "optimise.starts: 0 is outside 1..1024"),
+    "no adjoint": (STUDY + '[optimise]\nadjoint = "none"\n', '"none" is not one of saved, two-level'),
+    "factor": (STUDY + '[window]\nfactors = ["amplification.licencing"]\n', "did you mean amplification.licensing?"),
+    "route": (STUDY + '[window]\nroutes = ["oral"]\n', "window.routes.1: "),
+    "variable twice": (STUDY + START, "variable.start_h[0]: is given twice"),
+    "quantity": (STUDY.replace("functional_mass", "functional_mas"), "aim.1: functional_mas: neither an endpoint"),
+    "no derivative": (STUDY.replace("functional_mass", "meld"), "aim.1: meld: it has no derivative"),
+    "bounds": (STUDY.replace("24.0", "0.0"), "variable.start_h[0]: wants finite bounds"),
+    "limit without bound": (STUDY + '[[limit]]\nquantity = "meld_smooth"\n', "give either most or least"),
+    "infusion": (STUDY.replace("[0]", "[2]"), "variable.start_h[2]: the schedule has 1 infusions"),
+    "start outside the run": (STUDY.replace("24.0", "49.0"), "outside the run, which is 0..48 h"),
+    "infusion beyond the end": (STUDY.replace("24.0", "47.75"), "ends at 48.25 h, after run.end_h"),
+    "product beyond the scenario": (
+        STUDY + '[[variable]]\nname = "product.homing"\nlow = 0.0\nhigh = 20.0\n',
+        "variable.product.homing.high: product.homing: 20 is outside 0..10",
+    ),
+    "shares without rest": (
+        STUDY + '[[variable]]\nname = "route_mix[0].intravenous"\nlow = 0.0\nhigh = 1.0\n',
+        "no route of the schedule takes the rest",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_bad_study_is_refused_in_one_line(case, write):
+    text, words = CASES[case]
+    lines = refused(write(text))
+    assert len(lines) == 1 and words in lines[0], lines
+    assert lines[0].startswith(("study.toml: ", "case.toml: ", "cas.toml: "))
+
+
+def test_all_problems_are_told_at_once(write):
+    bad = STUDY.replace("24.0", "true") + "[set]\nrun.end_h = -1.0\n[optimise]\nstarts = 0\nseed = -1\n"
+    lines = refused(write(bad))
+    assert len(lines) == 4
+    for words in ("start_h[0].high", "optimise.starts", "optimise.seed", "case.toml: run.end_h"):
+        assert sum(words in line for line in lines) == 1
+    meaning = refused(write(STUDY.replace("functional_mass", "mled").replace("24.0", "-1.0")))
+    assert ["aim.1" in meaning[0], "start_h[0]" in meaning[1], len(meaning)] == [True, True, 2]
+
+
+def test_reading_a_study_loads_no_jax(write, fresh_python):
+    code = f"import sys; from hepatojax.io.study import load_study; load_study({str(write(STUDY))!r})"
+    assert fresh_python(f"{code}; print('jax' in sys.modules)") == "False\n"
+
+
+SPLIT = (
+    STUDY
+    + """
+[[variable]]
+name = "route_mix[0].portal"
+low = 0.0
+high = 1.0
+[[variable]]
+name = "product.potency_hgf"
+low = 0.5
+high = 2.0
+[[variable]]
+name = "product.batch_spread"
+low = 1.5
+high = 2.5
+"""
+)
+
+
+def test_the_best_arm_is_a_scenario_that_is_accepted_and_says_the_same(write, tmp_path):
+    study = load_study(write(SPLIT))
+    parts = study_parts(study)
+    schedule, product = dosed(parts.variables, parts.schedule, parts.product, jnp.asarray([0.5, 0.25, 0.5, 0.5]))
+    path = tmp_path / "best.toml"
+    path.write_text(scenario_to_toml(treated(study.scenario, schedule, product)))
+    best = load_scenario(path)
+    cells = {infusion.route: infusion.cells_per_kg for infusion in best.arm("after").infusions}
+    assert cells == pytest.approx({"intravenous": 0.75e6, "portal": 0.25e6})
+    assert {(i.start_h, i.duration_h) for i in best.arm("after").infusions} == {(12.0, 0.5)}
+    again = study_parts(load_study(write(SPLIT.replace("case.toml", "best.toml").replace('"cells"', '"after"'))))
+    assert float(again.product.potency_hgf) == pytest.approx(float(product.potency_hgf)) == pytest.approx(1.25)
+    assert float(again.product.batch_spread) == pytest.approx(float(product.batch_spread)) == pytest.approx(2.0)
+
+
+def test_rows_without_cells_are_no_infusions(write):
+    parts = study_parts(load_study(write(STUDY + '[[variable]]\nname = "cells_per_kg[0]"\nlow = 0.0\nhigh = 2e6\n')))
+    assert infusions_of(dosed(parts.variables, parts.schedule, parts.product, jnp.asarray([0.5, 0.0]))[0]) == ()
+
+
+def test_the_fingerprint_is_of_what_a_place_means_and_not_of_how_it_is_sought(write):
+    def of(text: str, **settings: float) -> str:
+        study = load_study(write(text), settings)
+        return fingerprint(study, study_parts(study))
+
+    same = of(STUDY)
+    assert of(STUDY + "[optimise]\nstarts = 3\ncalls = 7\n") == of('title = "other"\n' + STUDY) == same
+    others = (
+        of(STUDY.replace("24.0", "23.0")),
+        of(STUDY.replace("functional_mass", "mass")),
+        of(STUDY + '[[limit]]\nquantity = "total_cells"\nmost = 2.0\n'),
+        of(STUDY + '[optimise]\nadjoint = "two-level"\n'),
+        of(STUDY, **{"disease.activity": 1.0}),
+    )
+    assert len({same, *others}) == 6
+
+
+def test_limits_are_named_and_read_in_the_order_of_the_solver(write):
+    limits = '[[limit]]\nquantity = "total_cells"\nmost = 2.0\n[[limit]]\nquantity = "albumin_g_l"\nleast = 20.0\n'
+    parts = study_parts(load_study(write(STUDY + limits)))
+    names = [name for name, _ in named_limits(parts)]
+    assert names == ["albumin_g_l end least", "total_cells most"]
+    course = Course({"albumin_g_l": jnp.asarray([30.0, 25.0])}, parts.schedule, (0,))
+    readings = [reading_of(limit, float(limit.excess(course)[0])) for _, limit in named_limits(parts)]
+    assert readings == pytest.approx([25.0, 1.0])
+    assert ROUTES[0] == "intravenous"
+
+
+HEADER = {"sha256": "a" * 64, "title": "mine"}
+
+
+def linearised(value: float, status: int = 0) -> Linearised:
+    outcome = Outcome(np.asarray(value), np.asarray([0.1, value / 3.0]), np.asarray(status, np.int32))
+    return Linearised(outcome, np.full((3, 2), value / 7.0))
+
+
+def never():
+    raise AssertionError("computed again")
+
+
+def fill(folder: Path) -> None:
+    with open_journal(folder, HEADER) as journal:
+        journal.screened(2, 5, lambda: np.asarray([[0.1, 0.2], [0.3, 1.0 / 3.0]]))
+        for number, x in enumerate((0.1, 1.0 / 3.0, -0.0)):
+            journal.linearised(number, np.asarray([x, 0.2]), lambda x=x: linearised(x))
+
+
+def test_a_journal_gives_back_every_bit_without_computing(tmp_path):
+    fill(tmp_path)
+    proof = GradientCertificate(np.asarray([0.5]), np.asarray([-1.0]), (Figure("R1", 2.0, 1.95, "at least"),))
+    with open_journal(tmp_path, HEADER) as journal:
+        assert journal.screened(2, 5, never).tolist() == [[0.1, 0.2], [0.3, 1.0 / 3.0]]
+        for x in (0.1, 1.0 / 3.0, 0.0):
+            found = journal.linearised(0, np.asarray([x, 0.2]), never)
+            known = linearised(x)
+            for one, other in zip((*found.outcome, found.jacobian), (*known.outcome, known.jacobian), strict=True):
+                assert np.array_equal(one, other) and one.dtype == other.dtype
+        assert (journal.recalled, journal.computed) == (3, 0)
+        journal.certificate(np.asarray([0.1, 0.2]), 5, lambda: proof)
+        with pytest.raises(AssertionError, match="computed again"):
+            journal.screened(2, 6, never)
+    with open_journal(tmp_path, HEADER) as journal:
+        again = journal.certificate(np.asarray([0.1, 0.2]), 5, never)
+        assert again.figures == proof.figures and again.place.tolist() == [0.5]
+
+
+def test_a_failed_place_is_recalled_as_failed(tmp_path):
+    with open_journal(tmp_path, HEADER) as journal:
+        journal.linearised(0, np.asarray([0.5]), lambda: linearised(np.nan, 2))
+    with open_journal(tmp_path, HEADER) as journal:
+        found = journal.linearised(0, np.asarray([0.5]), never)
+    assert int(found.status) == 2 and np.isnan(found.outcome.objective)
+    for line in (tmp_path / JOURNAL_FILE).read_text().splitlines():
+        json.loads(line, parse_constant=lambda word: pytest.fail(f"{word} is not JSON"))
+
+
+def test_every_crash_point_of_the_last_line_leaves_the_lines_before_it(tmp_path):
+    fill(tmp_path)
+    path = tmp_path / JOURNAL_FILE
+    whole = path.read_bytes()
+    last = whole.rstrip(b"\n").rfind(b"\n") + 1
+    for end in range(last, len(whole)):
+        path.write_bytes(whole[:end])
+        with open_journal(tmp_path, HEADER) as journal:
+            for x in (0.1, 1.0 / 3.0):
+                journal.linearised(0, np.asarray([x, 0.2]), never)
+            journal.linearised(2, np.asarray([0.0, 0.2]), lambda: linearised(-0.0))
+            assert journal.computed == 1
+        assert len(path.read_bytes().splitlines()) == 5
+        with open_journal(tmp_path, HEADER) as journal:
+            journal.linearised(2, np.asarray([0.0, 0.2]), never)
+    path.write_bytes(whole[:last] + b"\x00\xff\x00\n")
+    with open_journal(tmp_path, HEADER) as journal:
+        journal.linearised(0, np.asarray([0.1, 0.2]), never)
+
+
+def test_a_journal_of_another_study_or_with_a_damaged_line_is_refused(tmp_path):
+    fill(tmp_path)
+    path = tmp_path / JOURNAL_FILE
+    whole = path.read_bytes()
+    with pytest.raises(JournalError, match="another study \\('mine'\\); choose another -o"):
+        open_journal(tmp_path, {"sha256": "b" * 64}).__enter__()
+    lines = whole.splitlines(keepends=True)
+    path.write_bytes(b"".join([*lines[:2], lines[2][:-9] + b"\n", *lines[3:]]))
+    with pytest.raises(JournalError, match="line 3 is damaged"):
+        open_journal(tmp_path, HEADER).__enter__()
+
+
+def test_a_journal_asks_before_it_computes(tmp_path):
+    class Enough(Exception):
+        pass
+
+    def stop():
+        raise Enough
+
+    fill(tmp_path)
+    with open_journal(tmp_path, HEADER, stop) as journal:
+        journal.linearised(0, np.asarray([0.1, 0.2]), never)
+        with pytest.raises(Enough):
+            journal.linearised(0, np.asarray([0.7, 0.2]), never)
