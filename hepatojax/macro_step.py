@@ -246,7 +246,7 @@ def move_cells(
     paths = {"quiescent": (away, 0.0), "primed": (away, 0.0), "msc_adherent": (towards, random)}
     potentials, motilities = zip(*paths.values(), strict=True)
     moved = lax.map(  # one program for all of them
-        lambda path: migrate(grid, *path, step_h, tolerance=tolerance),
+        lambda path: migrate(grid, path[0], path[1], path[2], step_h, tolerance=tolerance),
         (jnp.stack([states[name] for name in paths]), jnp.stack(potentials), jnp.asarray(motilities)),
     )
     converged = eased.converged & moved.converged.all()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -50,8 +49,8 @@ def implicit_solution(
         tangent = lax.custom_linear_solve(
             lambda v: jax.jvp(lambda y: residual(parameters, y), (x,), (v,))[1],
             -right,
-            solve=lambda _, b: _of_unit_size(partial(linear_solve, parameters, x, transposed=False), b),
-            transpose_solve=lambda _, b: _of_unit_size(partial(linear_solve, parameters, x, transposed=True), b),
+            solve=lambda _, b: _of_unit_size(lambda r: linear_solve(parameters, x, r, False), b),
+            transpose_solve=lambda _, b: _of_unit_size(lambda r: linear_solve(parameters, x, r, True), b),
         )
         return (x, info), (tangent, jax.tree.map(_no_tangent, info))
 

@@ -96,7 +96,7 @@ class WindowSection(Section):
         default=WindowSpec.least_gain, description="smallest gain worth having, in the unit of the objective"
     )
     share: Annotated[float, *quantity(0.0, 1.0, "-")] = Field(
-        default=WindowSpec.share, description="of the draws that may miss it"
+        default=WindowSpec.share, description="of the best gain that may be lost where the window is called flat"
     )
     factors: Annotated[tuple[str, ...], Field(strict=False)] = Field(
         default=WindowSpec.factors, description="uncertain parameters; by default those of the subject amplification"

@@ -28,8 +28,8 @@ class OptimiseSpec:
 class WindowSpec:
     """What a therapeutic window is asked for.
 
-    routes: to compare. least_gain: smallest gain worth having, in the unit of the objective. share: of the uncertain
-    factors' draws that may miss it [-]. factors: uncertain parameters by name. doses: number of doses on a route.
+    routes: to compare. least_gain: smallest gain worth having, in the unit of the objective. share: of the best gain
+    that may be lost in its flat range [-]. factors: uncertain parameters by name. doses: number of doses on a route.
     """
 
     routes: tuple[str, ...] = ROUTES
