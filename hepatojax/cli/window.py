@@ -119,12 +119,10 @@ def write_windows(folder: Path, study: Study, found: tuple[WindowStudy, ...], de
     Args:
         folder: of the results. study: what was asked. found: the windows. device: for the provenance.
     """
-    import json
-
     from hepatojax.assembly import registry_of
     from hepatojax.io.provenance import provenance
+    from hepatojax.io.run_folder import write_record
     from hepatojax.io.scenario import scenario_to_toml
-    from hepatojax.io.snapshots import durable_write
 
     origin = provenance(
         scenario_text=scenario_to_toml(study.scenario),
@@ -134,9 +132,7 @@ def write_windows(folder: Path, study: Study, found: tuple[WindowStudy, ...], de
         command=command_line(),
     )
     record = {"title": study.title, "windows": [_study_record(each) for each in found], "provenance": origin}
-    path = folder / WINDOW_FILE
-    durable_write(path, (json.dumps(_plain(record), indent=2, allow_nan=False) + "\n").encode())
-    return path
+    return write_record(folder / WINDOW_FILE, record)
 
 
 def _study_record(study: WindowStudy) -> dict[str, Any]:
@@ -181,17 +177,6 @@ def _window_record(window: Window) -> dict[str, Any]:
 
 def _parts(window: Window) -> dict[str, Any]:
     return {"lower": window.lower, "upper": window.upper, "best": window.best}
-
-
-def _plain(value: Any) -> Any:
-    """What JSON can say; what is not finite becomes null."""
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not abs(value) < float("inf") else value
 
 
 def _draw(found: tuple[WindowStudy, ...], figures: Path, parts: StudyParts) -> None:

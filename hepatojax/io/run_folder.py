@@ -81,10 +81,13 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
-    """Write `summary.json` atomically; numbers that are not finite become null, which JSON can say."""
-    path = folder / SUMMARY_FILE
-    text = json.dumps(_plain(summary), indent=2, allow_nan=False)
-    durable_write(path, (text + "\n").encode())
+    """Write `summary.json`, see `write_record`."""
+    return write_record(folder / SUMMARY_FILE, summary)
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> Path:
+    """Write a JSON file so that a crash leaves the old one or the new one; what is not finite becomes null."""
+    durable_write(path, (json.dumps(_plain(record), indent=2, allow_nan=False) + "\n").encode())
     return path
 
 

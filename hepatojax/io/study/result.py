@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 
 from hepatojax.endpoints import ENDPOINTS
 from hepatojax.io.results import RunFile
-from hepatojax.io.snapshots import durable_write
+from hepatojax.io.run_folder import write_record
 from hepatojax.io.study.parts import StudyParts
 from hepatojax.studies.certificate import GradientCertificate
 from hepatojax.studies.objective import OF_SCHEDULE, SPACING, Course, Limit
@@ -155,17 +154,5 @@ def readings(parts: StudyParts, run: RunFile, schedule: DoseSchedule) -> dict[st
 
 
 def write_optimum(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Write `optimum.json` so that a crash leaves the old one or the new one; what is not finite becomes null."""
-    path = folder / OPTIMUM_FILE
-    durable_write(path, (json.dumps(_plain(record), indent=2, allow_nan=False) + "\n").encode())
-    return path
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):
-        return _plain(value.tolist())
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    """Write `optimum.json`, see `write_record`."""
+    return write_record(folder / OPTIMUM_FILE, record)
