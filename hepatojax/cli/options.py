@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from hepatojax.status import HepatojaxError
 
@@ -22,14 +22,26 @@ class SettingError(HepatojaxError):
 def add_scenario(parser: argparse.ArgumentParser) -> None:
     """A scenario file and what may replace parts of it."""
     parser.add_argument("file", type=Path, help="scenario, see docs/scenario.md")
+    add_settings(parser)
+    parser.add_argument("--precision", help="float32 or float64; the same as --set run.precision=...")
+
+
+def add_settings(parser: argparse.ArgumentParser) -> None:
+    """What replaces values of a scenario."""
     parser.add_argument(
         "--set",
         action="append",
         default=[],
         metavar="SECTION.KEY=VALUE",
-        help="replace a value of the file, such as grid.cells=[26,30,8]; may be repeated",
+        help="replace a value of the scenario, such as grid.cells=[26,30,8]; may be repeated",
     )
-    parser.add_argument("--precision", help="float32 or float64; the same as --set run.precision=...")
+
+
+def add_output(parser: argparse.ArgumentParser, folder: str) -> None:
+    """Where results go, and how much is said and drawn of them."""
+    parser.add_argument("-o", "--output", type=Path, default=Path(folder), help="folder of the results")
+    parser.add_argument("--quiet", action="store_true", help="print errors only")
+    parser.add_argument("--no-figures", action="store_true", help="leave the figures out")
 
 
 def add_device(parser: argparse.ArgumentParser) -> None:
@@ -45,18 +57,25 @@ def read_scenario(options: argparse.Namespace) -> Scenario:
         SettingError, ScenarioError: one line for each problem.
     """
     from hepatojax.io.scenario import load_scenario
-    from hepatojax.io.scenario.overrides import parse_setting
 
-    settings = {}
-    for text in options.set:
-        try:
-            key, value = parse_setting(text)
-        except ValueError as error:
-            raise SettingError(str(error)) from None
-        settings[key] = value
+    settings = read_settings(options)
     if options.precision is not None:
         settings["run.precision"] = options.precision
     return load_scenario(options.file, settings)
+
+
+def read_settings(options: argparse.Namespace) -> dict[str, Any]:
+    """The values of `add_settings`' argument by their dotted keys.
+
+    Raises:
+        SettingError: one that is not `section.key=value`.
+    """
+    from hepatojax.io.scenario.overrides import parse_setting
+
+    try:
+        return dict(parse_setting(text) for text in options.set)
+    except ValueError as error:
+        raise SettingError(str(error)) from None
 
 
 def read_image(scenario: Scenario) -> np.ndarray | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, NoReturn
 
-from hepatojax.cli.options import add_device, add_scenario, read_image, read_scenario, require_lobule
+from hepatojax.cli.options import add_device, add_output, add_scenario, read_image, read_scenario, require_lobule
 from hepatojax.cli.output import lasting, write_errors
 from hepatojax.status import ExitCode, OutputError
 
@@ -27,9 +27,7 @@ def register(verbs: Any) -> None:
     """Add the verb to the command line."""
     run = verbs.add_parser("run", help="simulate every arm of a scenario")
     add_scenario(run)
-    run.add_argument("-o", "--output", type=Path, default=Path("outputs"), help="folder of the results")
-    run.add_argument("--quiet", action="store_true", help="print errors only")
-    run.add_argument("--no-figures", action="store_true", help="leave the figures out")
+    add_output(run, "outputs")
     add_device(run)
     run.set_defaults(action=run_scenario)
 

@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from hepatojax.cli.options import SettingError, add_device, read_image, require_lobule
+from hepatojax.cli.options import (
+    add_device,
+    add_output,
+    add_settings,
+    read_image,
+    read_settings,
+    require_lobule,
+)
 from hepatojax.cli.output import lasting
 from hepatojax.cli.run import command_line, require_output, stop_on_signal
 from hepatojax.status import ExitCode
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from hepatojax.io.study import Study
+    from hepatojax.io.study.parts import StudyParts
 
 
 def register(verbs: Any) -> None:
@@ -26,16 +37,8 @@ def register(verbs: Any) -> None:
 def add_study(parser: argparse.ArgumentParser) -> None:
     """A study file, what may replace parts of its scenario, and where the results go."""
     parser.add_argument("file", type=Path, help="study, see docs/study.md")
-    parser.add_argument(
-        "--set",
-        action="append",
-        default=[],
-        metavar="SECTION.KEY=VALUE",
-        help="replace a value of the scenario, such as grid.cells=[26,30,8]; may be repeated",
-    )
-    parser.add_argument("-o", "--output", type=Path, default=Path("outputs/study"), help="folder of the results")
-    parser.add_argument("--quiet", action="store_true", help="print errors only")
-    parser.add_argument("--no-figures", action="store_true", help="leave the figures out")
+    add_settings(parser)
+    add_output(parser, "outputs/study")
 
 
 def read_study(options: argparse.Namespace) -> Study:
@@ -44,29 +47,34 @@ def read_study(options: argparse.Namespace) -> Study:
     Raises:
         SettingError, StudyFileError: one line for each problem.
     """
-    from hepatojax.io.scenario.overrides import parse_setting
     from hepatojax.io.study import load_study
 
-    try:
-        settings = dict(parse_setting(text) for text in options.set)
-    except ValueError as error:
-        raise SettingError(str(error)) from None
-    return load_study(options.file, settings)
+    return load_study(options.file, read_settings(options))
 
 
-def optimise_study(options: argparse.Namespace) -> ExitCode:
-    """Find the best dose; refuse what cannot work before anything is compiled or written.
+class Admitted(NamedTuple):
+    """A study that nothing speaks against. image: of the geometry "labels". device: that JAX computes on."""
 
-    Nobody need read what it prints: the search goes on without a reader.
+    study: Study
+    parts: StudyParts
+    image: np.ndarray | None
+    device: str
+
+
+def admit(options: argparse.Namespace, check: Callable[[Study, str], None] | None = None) -> Admitted:
+    """Refuse what cannot work before anything is compiled or written, the cheapest reasons first.
+
+    Args:
+        options: of `add_study` and `add_device`. check: of the study and the name of its file, before JAX is loaded.
+
+    Raises:
+        HepatojaxError: one line for each problem.
     """
-    with lasting("stdout"):
-        return _optimise_study(options)
-
-
-def _optimise_study(options: argparse.Namespace) -> ExitCode:
     from hepatojax.io.scenario.size import require_memory
 
     study = read_study(options)
+    if check is not None:
+        check(study, options.file.name)
     image = read_image(study.scenario)
     require_memory(study.scenario, options.file.name, None if image is None else image.shape)
     require_output(options.output)
@@ -79,6 +87,20 @@ def _optimise_study(options: argparse.Namespace) -> ExitCode:
     if not options.quiet:
         print(f"device {device}; {study.scenario.run.precision}; results in {options.output}", flush=True)
     require_lobule(study.scenario, image)
+    return Admitted(study, parts, image, device)
+
+
+def optimise_study(options: argparse.Namespace) -> ExitCode:
+    """Find the best dose; refuse what cannot work before anything is compiled or written.
+
+    Nobody need read what it prints: the search goes on without a reader.
+    """
+    with lasting("stdout"):
+        return _optimise_study(options)
+
+
+def _optimise_study(options: argparse.Namespace) -> ExitCode:
+    study, parts, image, device = admit(options)
     from hepatojax.cli.search import search
 
     with stop_on_signal() as stopped:

@@ -7,10 +7,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from hepatojax.cli.options import add_device, read_image, require_lobule
+from hepatojax.cli.options import add_device
 from hepatojax.cli.output import lasting, write_errors
-from hepatojax.cli.run import command_line, require_output
-from hepatojax.cli.study import add_study, read_study
+from hepatojax.cli.run import command_line
+from hepatojax.cli.study import add_study, admit
 from hepatojax.status import ExitCode, HepatojaxError
 
 if TYPE_CHECKING:
@@ -46,23 +46,9 @@ def find_windows(options: argparse.Namespace) -> ExitCode:
 
 
 def _find_windows(options: argparse.Namespace) -> ExitCode:
-    from hepatojax.io.scenario.size import require_memory
-
-    study = read_study(options)
-    _require_amount(study, options.file.name)
-    image = read_image(study.scenario)
-    require_memory(study.scenario, options.file.name, None if image is None else image.shape)
-    require_output(options.output)
-    from hepatojax.cli.device import prepare_jax
-
-    device = prepare_jax(options.device, options.require_gpu)
+    study, parts, image, device = admit(options, _require_amount)
     from hepatojax.io.run_folder import locked
-    from hepatojax.io.study.parts import study_parts
 
-    parts = study_parts(study)
-    if not options.quiet:
-        print(f"device {device}; {study.scenario.run.precision}; results in {options.output}", flush=True)
-    require_lobule(study.scenario, image)
     with write_errors():
         options.output.mkdir(parents=True, exist_ok=True)
         with locked(options.output):

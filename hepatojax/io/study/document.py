@@ -1,4 +1,4 @@
-"""The study file: its sections, and pydantic's complaints put into the words of a study file."""
+"""The study file: its sections."""
 
 from __future__ import annotations
 
@@ -8,22 +8,15 @@ from typing import Annotated, Any, ClassVar
 from pydantic import AfterValidator, Field, ValidationError
 from pydantic_core import PydanticCustomError
 
+from hepatojax.io.scenario.complaints import problems_of
 from hepatojax.io.scenario.document import LONGEST_TITLE
-from hepatojax.io.scenario.errors import Problem, dotted, shown
-from hepatojax.io.scenario.section import Section, choice, nearest, quantity
+from hepatojax.io.scenario.errors import Problem, shown
+from hepatojax.io.scenario.section import Section, choice, quantity
 from hepatojax.io.study.specification import ADJOINTS, METHODS, OptimiseSpec, Study, WindowSpec
 from hepatojax.scenario import ROUTES
 
 LARGEST_SEED = 2**31 - 1
-_EXPECTED = {
-    "float_type": "a number",
-    "int_type": "a whole number",
-    "int_from_float": "a whole number",
-    "bool_type": "true or false",
-    "string_type": "a text in quotes",
-    "dict_type": "a section",
-}
-_REPEATED = ("aim", "limit", "variable")
+REPEATED = ("aim", "limit", "variable")
 
 
 def _one_line(title: str) -> str:
@@ -136,45 +129,4 @@ def validate(table: Mapping[str, Any]) -> tuple[StudyFile | None, list[Problem]]
     try:
         return StudyFile.model_validate(table), []
     except ValidationError as error:
-        details = error.errors(include_url=False, include_context=True)
-        return None, [_problem(detail, table) for detail in details if not _follows(detail)]
-
-
-def _follows(detail: Any) -> bool:
-    """Whether a complaint follows from others: a list is called short of the items that are themselves refused."""
-    return detail["type"] == "too_short" and bool(detail["input"])
-
-
-def _problem(detail: Any, table: Mapping[str, Any]) -> Problem:
-    location, kind, value = detail["loc"], detail["type"], detail["input"]
-    key, context = dotted(location, table), detail.get("ctx", {})
-    if "message" in context:
-        return Problem(key, context["message"])
-    if kind == "extra_forbidden":
-        return Problem(key, _unknown(location))
-    if kind == "missing":
-        return Problem(key, f"is missing; write at least one [[{key}]]" if key in _REPEATED else "is missing")
-    if kind == "too_short":
-        return Problem(key, "is empty; wants at least one")
-    if kind == "model_type":
-        return Problem(key, f"must be a section [{key}] (got {shown(value)})")
-    if kind == "tuple_type":
-        repeated = f"may occur several times: write [[{key}]] with double brackets"
-        return Problem(key, repeated if key in _REPEATED else f"must be a list (got {shown(value)})")
-    if kind in _EXPECTED:
-        return Problem(key, f"must be {_EXPECTED[kind]} (got {shown(value)})")
-    return Problem(key, detail["msg"][0].lower() + detail["msg"][1:])
-
-
-def _unknown(location: tuple[str | int, ...]) -> str:
-    """What to say about a key or a section that does not exist."""
-    name, parent = str(location[-1]), tuple(part for part in location[:-1] if isinstance(part, str))
-    known = list(SECTIONS[parent].model_fields)
-    what = "key" if parent else "section or key"
-    near = nearest(name, known)
-    if near:
-        return f"unknown {what}, did you mean {near}?"
-    elsewhere = [".".join((*path, name)) for path, section in SECTIONS.items() if name in section.model_fields]
-    if elsewhere:
-        return f"unknown {what} here, did you mean {elsewhere[0]}?"
-    return f"unknown {what}; known here are {', '.join(known)}"
+        return None, problems_of(error, table, SECTIONS, REPEATED)

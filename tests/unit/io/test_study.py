@@ -119,7 +119,7 @@ CASES = {
         HEAD + "[set]\ngrid.cels = 3\n" + AIM + START,
         "case.toml: grid.cels: unknown key, did you mean cells?",
     ),
-    "not a number": (STUDY.replace("24.0", '"24"'), 'variable.start_h[0].high: must be a number (got "24")'),
+    "not a number": (STUDY.replace("24.0", '"24"'), 'variable.start_h[0].high: must be a number, not the text "24"'),
     "nan": (HEAD + AIM + "weight = nan\n" + START, "aim.1.weight: must be a finite number"),
     "method with limits": (
         STUDY + '[[limit]]\nquantity = "total_cells"\nmost = 2.0\n[optimise]\nmethod = "L-BFGS-B"\n',
