@@ -155,14 +155,14 @@ class End(NamedTuple):
 class FlatRange(NamedTuple):
     """How far a variable may move, alone, at a small loss.
 
-    variable: its name. low, high: ends. quadratic: half the range by the second derivative, in x; nan if there is none
-    that counts.
+    variable: its name. low, high: ends. quadratic: distances down and up at which gradient and second derivative put
+    the ends of the objective, in x; nan where they see none, or where the second derivative does not count.
     """
 
     variable: str
     low: End
     high: End
-    quadratic: float
+    quadratic: tuple[float, float]
 
 
 def flatness(
@@ -182,7 +182,7 @@ def flatness(
     Args:
         problem: with the objective. x: best place, in 0..1 (n,). gain: of the best over what it is compared with, in
             the unit of the objective. share: of the gain that may be lost [-].
-        curvature: of the problem; where its second derivatives count they place the first bracket.
+        curvature: of the problem; where its second derivatives count they place the first brackets.
 
     Returns:
         A range for each variable, the others held.
@@ -203,9 +203,9 @@ def flatness(
     for name, excess in zip(program.limits, here.limits[0], strict=True):
         if not excess <= FEASIBLE:
             raise StudyError(f"flatness: the place breaks the limit {name}")
-    radii = np.full(len(place), np.nan) if curvature is None else _radii(curvature, place, share * gain)
+    expected = np.full((2, len(place)), np.nan) if curvature is None else _expected(curvature, place, share * gain)
     line = _Line(program, place, float(here.objective[0]) - share * gain)
-    ends = _ends(line, np.tile(radii, 2))
+    ends = _ends(line, expected.ravel())
     values = [v.value for v in problem.variables] if isinstance(problem, DoseProblem) else [float] * len(place)
 
     def end(side: int) -> End:
@@ -213,7 +213,8 @@ def flatness(
         return End(at, float(values[side % len(place)](at)), ends[1][side])
 
     return tuple(
-        FlatRange(name, end(i), end(i + len(place)), float(radii[i])) for i, name in enumerate(program.variables)
+        FlatRange(name, end(i), end(i + len(place)), (float(expected[0, i]), float(expected[1, i])))
+        for i, name in enumerate(program.variables)
     )
 
 
@@ -244,11 +245,11 @@ class _Line:
         return "" if objective >= self.least else OBJECTIVE
 
 
-def _ends(line: _Line, radii: Float[np.ndarray, " m"]) -> tuple[Float[np.ndarray, " m"], list[str]]:
+def _ends(line: _Line, expected: Float[np.ndarray, " m"]) -> tuple[Float[np.ndarray, " m"], list[str]]:
     """The distance to the first end of each side, and what ends it: a scan, then sections until it is resolved."""
     rooms = line.rooms
     inside, outside, by = np.zeros(len(rooms)), np.array(rooms), [OF_VARIABLE] * len(rooms)
-    grids = [_scan(room, radius) for room, radius in zip(rooms, radii, strict=True)]
+    grids = [_scan(room, distance) for room, distance in zip(rooms, expected, strict=True)]
     sides = np.flatnonzero(rooms > 0)
     while len(sides):
         owners = np.repeat(sides, [len(grids[side]) for side in sides])
@@ -272,20 +273,33 @@ def _by_side(sides: np.ndarray, grids: list[np.ndarray], found: list[str]) -> It
         start += len(grids[side])
 
 
-def _scan(room: float, radius: float) -> Float[np.ndarray, " k"]:
+def _scan(room: float, expected: float) -> Float[np.ndarray, " k"]:
     """Even distances up to the bound, and two that enclose where a second derivative expects the end."""
-    expected = np.asarray([0.97, 1.03]) * radius
-    grid = np.append(np.linspace(0.0, room, SCANNED + 1)[1:], expected[expected < room])  # nan is not below
+    about = np.asarray([0.97, 1.03]) * expected
+    grid = np.append(np.linspace(0.0, room, SCANNED + 1)[1:], about[about < room])  # nan is not below
     return np.unique(grid)
 
 
-def _radii(curvature: Curvature, place: np.ndarray, loss: float) -> Float[np.ndarray, " n"]:
-    """Distance at which the quadratic part of the objective has lost so much, along each variable; nan if unknown."""
-    radii = np.full(len(place), np.nan)
+def _expected(curvature: Curvature, place: np.ndarray, loss: float) -> Float[np.ndarray, "2 n"]:
+    """Distances down and up along each variable at which so much of the objective should be lost; nan if unknown.
+
+        s g t + H t^2 / 2 = -loss,   s = -1, 1,   smallest t > 0
+
+    The gradient g counts too: at a best place on a bound or a limit it does not vanish.
+    """
+    distances = np.full((2, len(place)), np.nan)
+    gradient = _required(curvature.program.linearise(place)).jacobian[0]
     for i, found in enumerate(curvature.diagonal(place)):
-        if found.counts and found.product[i] < 0:
-            radii[i] = np.sqrt(-2.0 * loss / found.product[i])
-    return radii
+        if found.counts:
+            distances[:, i] = [_first_root(float(found.product[i]), sign * gradient[i], loss) for sign in (-1.0, 1.0)]
+    return distances
+
+
+def _first_root(second: float, first: float, loss: float) -> float:
+    """Smallest t > 0 of second t^2 / 2 + first t + loss = 0; nan if there is none."""
+    root = first * first - 2.0 * second * loss
+    below = np.sqrt(root) - first if root >= 0 else 0.0
+    return 2.0 * loss / below if below > 0 else np.nan
 
 
 def _forward_over_reverse(objective: Callable[[Array], Array], x: Array, direction: Array) -> Array:

@@ -27,6 +27,12 @@ class WindowVerdict(StrEnum):
     NO_GAIN = "empty: the gain is never reached"
     LIMIT_BROKEN = "empty: where the gain is reached, a limit is broken"
     FAILED_SIMULATION = "unknown: no dose, or the run without cells, could not be simulated"
+    FAILED_DOSES = "unknown: no dose that could be simulated is inside, but others could not be"
+
+    @property
+    def known(self) -> bool:
+        """Whether it says something about the window, not about the simulations."""
+        return self not in (WindowVerdict.FAILED_SIMULATION, WindowVerdict.FAILED_DOSES)
 
 
 class Scan(NamedTuple):
@@ -108,7 +114,7 @@ class Window:
     @property
     def converged(self) -> bool:
         """Whether all that was sought is known to the tolerance; an empty window has nothing to be sought."""
-        if self.verdict == WindowVerdict.FAILED_SIMULATION:
+        if not self.verdict.known:
             return False
         return all(part.converged for part in (self.lower, self.upper, self.best) if part is not None)
 
@@ -127,7 +133,9 @@ def find_window(program: Program, variable: Variable, least_gain: float, share: 
         _look_between(seeker)
     inside = seeker.scanned() >= 0
     if not inside.any():
-        return seeker.window(share, *_why_empty(seeker))
+        verdict, reason = _why_empty(seeker)
+        failed = set(seeker.failures) - {Status.DEAD_LIVER}
+        return seeker.window(share, WindowVerdict.FAILED_DOSES if failed else verdict, reason + _unknown(seeker))
     begins = np.flatnonzero(inside & ~np.append(False, inside[:-1]))
     first = int(begins[0])
     last = first + int(np.argmin(np.append(inside[first:], False))) - 1
@@ -220,7 +228,7 @@ def _scanned(line: Line, variable: Variable, least_gain: float, doses: int) -> _
 
 
 def _look_between(seeker: _Seeker) -> None:
-    """Look for a window between the doses of the scan, about the one that comes closest."""
+    """Look for a window between the doses of the scan, about the one that comes closest; failures are remembered."""
     scanned, places = seeker.scanned(), seeker.scan.x
     closest = int(np.nanargmax(scanned))
     try:
@@ -242,12 +250,12 @@ def _why_empty(seeker: _Seeker) -> tuple[WindowVerdict, str]:
             f"the gain reaches {scan.gain[top]:.3g} at most, at {scan.doses[top]:.3g} cells/kg; wanted "
             f"{seeker.least_gain:.3g}"
         )
-        return WindowVerdict.NO_GAIN, reason + _unknown(seeker)
+        return WindowVerdict.NO_GAIN, reason
     at = int(worth[0])
     worst = int(np.argmax(scan.limits[at]))
     name = seeker.line.program.limits[worst]
     reason = f"at {scan.doses[at]:.3g} cells/kg, where the gain is reached, {name} is {scan.limits[at, worst]:.3g} over"
-    return WindowVerdict.LIMIT_BROKEN, reason + _unknown(seeker)
+    return WindowVerdict.LIMIT_BROKEN, reason
 
 
 def _edge(seeker: _Seeker, inside: int, outside: int) -> Edge:
@@ -331,8 +339,11 @@ def _ends(seeker: _Seeker, lower: Edge, upper: Edge, intervals: int) -> str:
 
 def _unknown(seeker: _Seeker) -> str:
     """What to add about doses that could not be simulated."""
-    failed = seeker.scan.doses[seeker.scan.failed]
-    return f"; {len(failed)} of {len(seeker.scan.x)} doses have no numbers" if len(failed) else ""
+    failed = int(seeker.scan.failed.sum())
+    between = sum(not here.ok for here in seeker.line.seen.values())
+    said = [f"{failed} of {len(seeker.scan.x)} doses have no numbers"] if failed else []
+    said += [f"{between} between them have none"] if between else []
+    return "".join(f"; {each}" for each in said)
 
 
 def _failures(seeker: _Seeker) -> str:

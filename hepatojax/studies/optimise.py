@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -55,7 +55,7 @@ _MEANING = {
 class Conditions(NamedTuple):
     """The conditions of Karush, Kuhn and Tucker at a place.
 
-    stationarity: size of the gradient that no multiplier explains, over the largest gradient at a start [-].
+    stationarity: size of the gradient that no multiplier explains, over the typical gradient at a start [-].
     feasibility: largest excess of a limit, 0 if all are kept [-].
     complementarity: largest product of a multiplier and the slack of its limit, over the same gradient [-].
     multipliers: rate at which the objective rises when the bound of a limit gives way by its own size (c,).
@@ -226,20 +226,29 @@ def optimise_dose(
         at = next(m.x for m in memories if m.here.ok)
         proof = record.certificate(at, seed, lambda: certify(program, at, seed))
     refusal = _refusal(program, begun, proof, allow_failed_certificate)
-    size = max((float(np.linalg.norm(here.jacobian[0])) for here in begun), default=0.0)
+    size = _typical_gradient(begun)
     runs = [_run(memory, None if refusal else method, size) for memory in memories]
     best = max(runs, key=_order)
     verdict = refusal or best.verdict
     if verdict == Verdict.CONVERGED and proof is not None and not proof.passed:
         verdict = Verdict.FAILED_CERTIFICATE
-    values, dose = dict(zip(program.variables, best.x.tolist(), strict=True)), (None, None)
-    if isinstance(problem, DoseProblem):
-        values = {v.name: float(v.value(at)) for v, at in zip(problem.variables, jnp.asarray(best.x), strict=True)}
-        dose = problem.dosed(best.x)
+    values = dict(zip(program.variables, best.x.tolist(), strict=True))
     iterates = tuple(iterate for memory in memories for iterate in memory.iterates)
-    return DoseOptimum(
-        verdict, best, values, program.limits, tuple(runs), iterates, _idle(program, begun), proof, *dose
-    )
+    found = DoseOptimum(verdict, best, values, program.limits, tuple(runs), iterates, _idle(program, begun), proof)
+    return in_units(problem, found)
+
+
+def in_units(problem: DoseProblem | Program, optimum: DoseOptimum) -> DoseOptimum:
+    """An optimum of a program with the values, schedule and product of the problem that it belongs to.
+
+    Args:
+        problem: where it is a bare `Program`, nothing changes. optimum: of its program, or of one made from it.
+    """
+    if not isinstance(problem, DoseProblem):
+        return optimum
+    values = {v.name: float(v.value(at)) for v, at in zip(problem.variables, jnp.asarray(optimum.x), strict=True)}
+    schedule, product = problem.dosed(optimum.x)
+    return replace(optimum, values=values, schedule=schedule, product=product)
 
 
 def screened(program: Program, starts: int, seed: int) -> Float[np.ndarray, "s n"]:
@@ -255,6 +264,16 @@ def screened(program: Program, starts: int, seed: int) -> Float[np.ndarray, "s n
     failed = (outcome.status != Status.OK) | ~np.isfinite(outcome.objective) | ~np.isfinite(excess)
     order = np.lexsort((-outcome.objective, np.where(excess > FEASIBLE, excess, 0.0), failed))
     return points[order[:starts]]
+
+
+def merit(objective: float, limits: Float[np.ndarray, " c"]) -> tuple[int, float]:
+    """Order of places: those that keep the limits by their objective, then the others by their excess.
+
+    Args:
+        objective: there. limits: excess of each [-].
+    """
+    excess = float(limits.max(initial=0.0))
+    return (2, objective) if excess <= FEASIBLE else (1, -excess)
 
 
 def conditions_at(here: Linearised, x: Float[np.ndarray, " n"], size: float) -> Conditions:
@@ -292,15 +311,16 @@ def within_reach(here: Linearised, x: Float[np.ndarray, " n"]) -> bool:
 
         min t   with   g_i + grad g_i . d <= t,   0 <= x + d <= 1
 
-    Where they cannot, and they are convex, no dose keeps them.
+    Where they cannot, and they are convex, no dose keeps them. A linear program that is not solved proves nothing.
     """
     excess, slopes = here.outcome.limits, here.jacobian[1:]
     if not len(excess):
         return True
     rows = np.column_stack([slopes, -np.ones(len(excess))])
+    sizes = np.abs(rows).max(axis=1)  # at least 1; without them a steep limit is beyond what the solver takes
     bounds = [*zip(-x, 1.0 - x, strict=True), (None, None)]
-    least = linprog(np.append(np.zeros(len(x)), 1.0), rows, -excess, bounds=bounds)
-    return bool(least.fun <= FEASIBLE)
+    least = linprog(np.append(np.zeros(len(x)), 1.0), rows / sizes[:, None], -excess / sizes, bounds=bounds)
+    return not least.success or bool(least.fun <= FEASIBLE)
 
 
 class _Stopped(Exception):
@@ -328,9 +348,9 @@ class _Memory:
             self.here = self.record.linearised(self.start, x, lambda: self.program.linearise(x))
             self.x, outcome, status = np.array(x, float), self.here.outcome, int(self.here.status)
             iterate = Iterate(self.start, self.x, float(outcome.objective), outcome.limits, status, self.here.jacobian)
-            merit = _merit(iterate.objective, iterate.limits)
-            if not self.iterates or (self.here.ok and merit > self.best_merit):
-                self.best, self.best_merit = (self.x, self.here), merit
+            reached = merit(iterate.objective, iterate.limits)
+            if not self.iterates or (self.here.ok and reached > self.best_merit):
+                self.best, self.best_merit = (self.x, self.here), reached
             self.iterates.append(iterate)
             if self.on_iterate is not None:
                 self.on_iterate(iterate)
@@ -352,6 +372,12 @@ def _check(program: Program, method: str, starts: int) -> None:
         raise StudyError('method "L-BFGS-B" keeps bounds and no limits; use "SLSQP" or "trust-constr"')
     if starts < 1:
         raise StudyError(f"starts is {starts}; wants at least one")
+
+
+def _typical_gradient(begun: list[Linearised]) -> float:
+    """The lower median of the gradients at the starts; one steep start must not make the others look like optima."""
+    sizes = np.asarray([np.linalg.norm(here.jacobian[0]) for here in begun])
+    return float(np.quantile(sizes[sizes > 0], 0.5, method="lower")) if (sizes > 0).any() else 0.0
 
 
 def _refusal(
@@ -435,13 +461,7 @@ def _verdict(conditions: Conditions, early: Verdict | None, reachable: bool) -> 
 
 def _order(run: StartOutcome) -> tuple[int, float]:
     """Order of starts: those that could be simulated by their places."""
-    return (0, 0.0) if run.conditions is None else _merit(run.objective, run.limits)
-
-
-def _merit(objective: float, limits: np.ndarray) -> tuple[int, float]:
-    """Order of places: those that keep the limits by their objective, then the others by their excess."""
-    excess = float(limits.max(initial=0.0))
-    return (2, objective) if excess <= FEASIBLE else (1, -excess)
+    return (0, 0.0) if run.conditions is None else merit(run.objective, run.limits)
 
 
 def _idle(program: Program, begun: list[Linearised]) -> tuple[str, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.optimise import CALLS, DoseOptimum, Verdict, optimise_dose
+from hepatojax.studies.optimise import CALLS, DoseOptimum, Verdict, in_units, optimise_dose
 from hepatojax.studies.problem import DoseProblem, Outcome, Program
 
 
@@ -58,8 +58,9 @@ def pareto_front(
 ) -> ParetoFront:
     """Maximise the objective under harm <= epsilon for a series of epsilons, by continuation.
 
-    The first optimum is sought from several starts and its gradient certified; each later one starts from the optimum
-    before it, and from several starts anew only where that does not converge. One compiled program serves all.
+    The first optimum is sought from several starts and its gradient certified, until one certificate is passed; each
+    later one starts from the optimum before it, and from several starts anew only where that does not converge. One
+    compiled program serves all.
 
     Args:
         problem: with limits. harm: name of one of them, as `Program.limits` has it. epsilons: rising or falling; how
@@ -78,14 +79,16 @@ def pareto_front(
     shifting = _shifting(program, harm)
     options: dict[str, Any] = {"method": method, "seed": seed, "calls": calls}
     points: list[ParetoPoint] = []
+    proven = not certificate
     for epsilon in given:
         here = shifting.with_inputs((program.inputs, jnp.asarray(epsilon)))
         optimum = None
         if points and points[-1].converged:
             optimum = optimise_dose(here, first=points[-1].optimum.x[None], certificate=False, **options)
         if optimum is None or optimum.verdict != Verdict.CONVERGED:
-            optimum = optimise_dose(here, starts=starts, certificate=certificate and not points, **options)
-        points.append(ParetoPoint(float(epsilon), _in_units(problem, optimum)))
+            optimum = optimise_dose(here, starts=starts, certificate=not proven, **options)
+            proven = proven or (optimum.certificate is not None and optimum.certificate.passed)
+        points.append(ParetoPoint(float(epsilon), in_units(problem, optimum)))
         if on_point is not None:
             on_point(points[-1])
     return ParetoFront(harm, tuple(points))
@@ -123,12 +126,3 @@ def _shifting(program: Program, harm: str) -> Program:
         inputs=(program.inputs, none),
         twin=None if program.twin is None else (program.twin, none),
     )
-
-
-def _in_units(problem: DoseProblem | Program, optimum: DoseOptimum) -> DoseOptimum:
-    """An optimum of a bare program with the values, schedule and product of the problem that it came from."""
-    if not isinstance(problem, DoseProblem):
-        return optimum
-    values = {v.name: float(v.value(jnp.asarray(at))) for v, at in zip(problem.variables, optimum.x, strict=True)}
-    schedule, product = problem.dosed(optimum.x)
-    return replace(optimum, values=values, schedule=schedule, product=product)

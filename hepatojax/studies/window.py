@@ -78,11 +78,22 @@ class WindowStudy:
     @property
     def emptied(self) -> tuple[str, ...]:
         """Ends of factors at which there is no window, such as "amplification.licensing low"."""
-        ends = [(f"{b.factor.name} {end}", w) for b in self.band for end, w in zip(("low", "high"), b[1:], strict=True)]
-        return tuple(name for name, window in ends if not window.open)
+        return tuple(name for name, window in self._ends if window.verdict.known and not window.open)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """Ends of factors at which the window, or an end of it, is not known; the band is then at least as wide."""
+        return tuple(name for name, window in self._ends if not window.converged)
+
+    @property
+    def _ends(self) -> list[tuple[str, Window]]:
+        return [(f"{b.factor.name} {end}", w) for b in self.band for end, w in zip(("low", "high"), b[1:], strict=True)]
 
     def moved(self, part: str) -> tuple[float, float] | None:
-        """Lowest and highest dose [cells/kg] of "lower", "best" or "upper" over all windows that are not empty."""
+        """Lowest and highest dose [cells/kg] of "lower", "best" or "upper" over all windows that are not empty.
+
+        Where some are `unknown` the true range is at least as wide as this one.
+        """
         parts = [getattr(window, part) for window in self.windows if window.open]
         doses = [each.dose for each in parts]
         return (min(doses), max(doses)) if doses else None

@@ -26,6 +26,7 @@ EMPTY = {
     WindowVerdict.NO_GAIN: "empty: gain not reached",
     WindowVerdict.LIMIT_BROKEN: "empty: a limit is broken first",
     WindowVerdict.FAILED_SIMULATION: "unknown: simulation failed",
+    WindowVerdict.FAILED_DOSES: "unknown: some simulations failed",
 }
 
 
@@ -79,7 +80,7 @@ def window_bars(studies: Sequence[WindowStudy]) -> Figure:
             _draw_factor(axes, by_name[name], row)
         axes.set_xscale("log")
         axes.set_xlim(study.variable.low, study.variable.high)
-        axes.set_title(spoken(study.name))
+        axes.set_title(spoken(study.name) + _band_unknown(study))
         axes.set_xlabel("dose [cells/kg]")
         axes.tick_params(axis="y", length=0)
     factors = {each.factor.name: each for each in studies[0].band}
@@ -186,7 +187,7 @@ def _order(studies: Sequence[WindowStudy]) -> list[str]:
 
 def _moved(window: Window, each: FactorWindows) -> float:
     """How far an edge moves, in decades."""
-    if not all(w.open for w in (window, each.at_low, each.at_high)):
+    if not all(w.open for w in (window, each.at_low, each.at_high)):  # one that is unknown may move it just as far
         return float("inf") if window.open else 0.0
     edges = [(w.lower.dose, w.upper.dose) for w in (window, each.at_low, each.at_high)]  # type: ignore[union-attr]
     return float(np.ptp(np.log10(edges), axis=0).max())
@@ -194,7 +195,12 @@ def _moved(window: Window, each: FactorWindows) -> float:
 
 def _title(study: WindowStudy) -> str:
     empty = "" if study.window.open else f"\n{EMPTY[study.window.verdict]}"
-    return f"{spoken(study.name)}{empty}"
+    return f"{spoken(study.name)}{empty}{_band_unknown(study)}"
+
+
+def _band_unknown(study: WindowStudy) -> str:
+    count = len(study.unknown)
+    return f"\nthe band may be wider: {count} of {2 * len(study.band)} windows not known" if count else ""
 
 
 def _factor_label(each: FactorWindows) -> str:

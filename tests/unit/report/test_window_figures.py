@@ -1,10 +1,13 @@
 """Figures of windows: what a reader must find in them, for open windows and for empty ones."""
 
+import dataclasses
+
 import jax.numpy as jnp
 import pytest
 
 from hepatojax.report.figures.window import window_bars, window_curves
 from hepatojax.status import Status
+from hepatojax.studies.interval import WindowVerdict
 from hepatojax.studies.problem import Outcome, Program
 from hepatojax.studies.variables import Variable
 from hepatojax.studies.window import Factor, therapeutic_window
@@ -50,6 +53,17 @@ def test_curves_name_what_ends_each_window(studies):
     assert "where factors move its upper edge" in said
     assert figure.axes[0].get_xscale() == "log"
     assert "MELD" in figure.axes[0].get_ylabel()
+
+
+def test_titles_say_that_a_band_is_not_known(studies):
+    """A window that failed at one end of a factor: the band may be wider than it is drawn."""
+    whole = studies[0]
+    failed = dataclasses.replace(whole.window, verdict=WindowVerdict.FAILED_DOSES, lower=None, upper=None, best=None)
+    partly = dataclasses.replace(whole, band=(whole.band[0]._replace(at_low=failed), *whole.band[1:]))
+    for draw in (window_curves, window_bars):
+        assert "the band may be wider: 1 of 4 windows not known" in texts(draw([partly]))
+        assert "may be wider" not in texts(draw([whole]))
+    assert "unknown: some simulations failed" in texts(window_bars([partly]))
 
 
 def test_bars_order_factors_by_how_far_they_move_an_edge(studies):

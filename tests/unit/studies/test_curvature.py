@@ -143,6 +143,24 @@ def test_a_quadratic_is_as_flat_as_by_hand(stand_in, curved):
         np.testing.assert_allclose(each.quadratic, half if curved else np.nan, rtol=1e-6)
 
 
+def test_the_expected_ends_of_a_best_place_on_a_limit_count_the_slope(stand_in):
+    """At x0 = 0.3 the hill still rises by 0.4: 0.4 t + t^2 = 0.04 down, -0.4 t + t^2 = 0.04 up."""
+    program = stand_in(hill, lambda x: x[0] - 0.3)
+    first, second = flatness(program, np.asarray([0.3, 0.4]), 0.8, curvature=Curvature(program))
+    np.testing.assert_allclose(first.quadratic, [np.sqrt(0.08) - 0.2, np.sqrt(0.08) + 0.2], rtol=1e-6)
+    np.testing.assert_allclose(0.3 - first.low.x, np.sqrt(0.08) - 0.2, atol=1.1e-4)
+    assert (first.low.by, first.high.by) == ("objective", "limit 0")
+    np.testing.assert_allclose(second.quadratic, 0.1, rtol=1e-6)
+
+
+def test_no_end_is_expected_where_the_objective_rises(stand_in):
+    """x0^2 from 0.6: down 1.2 t - t^2 = 0.05 loses, up nothing does; x1^2 at its lowest loses nowhere."""
+    program = stand_in(lambda x: jnp.sum((x - jnp.asarray([0.0, 0.5])) ** 2))
+    first, second = flatness(program, np.asarray([0.6, 0.5]), 1.0, curvature=Curvature(program))
+    np.testing.assert_allclose(first.quadratic, [0.6 - np.sqrt(0.31), np.nan], rtol=1e-6)
+    assert np.isnan(second.quadratic).all()
+
+
 def test_the_bound_of_a_variable_and_a_limit_end_a_range(stand_in):
     program = stand_in(hill, lambda x: x[0] - 0.6)
     first, second = flatness(program, TOP, 80.0)
@@ -177,7 +195,7 @@ def test_a_dip_on_the_way_ends_a_range_though_it_rises_again(stand_in):
 def test_a_curvature_that_does_not_count_places_no_bracket(stand_in):
     program = stand_in(wrong_second_derivative())
     for each in flatness(program, PLACE, 0.5, curvature=Curvature(program)):
-        assert np.isnan(each.quadratic)
+        assert np.isnan(each.quadratic).all()
         assert each.low.x < each.high.x
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.optimise import Record, Verdict, conditions_at, optimise_dose, screened
+from hepatojax.studies.optimise import Record, Verdict, conditions_at, optimise_dose, screened, within_reach
 
 LIMITED = ("SLSQP", "trust-constr")
 
@@ -80,6 +80,28 @@ def test_an_infeasible_problem_is_called_so(stand_in):
     assert optimum.verdict == Verdict.INFEASIBLE
     assert max(optimum.limits.values()) > 0.1
     assert "no place near any start keeps every limit" in optimum.message
+
+
+def test_one_steep_start_does_not_make_the_others_look_like_optima(stand_in):
+    """On a cliff the gradient is 500, beside it 0.15: a start there has a way to go, and goes it."""
+
+    def cliff(x):
+        return jax.nn.sigmoid(2000.0 * (x[0] - 0.5)) + 0.05 * jnp.sin(3.0 * x[1])
+
+    places = np.asarray([[0.5, 0.2], [0.9, 0.05]])
+    optimum = optimise_dose(stand_in(cliff), first=places, certificate=False)
+    beside = optimum.starts[1]
+    assert beside.verdict == Verdict.CONVERGED
+    np.testing.assert_allclose(beside.x[1], np.pi / 6.0, atol=1e-2)
+
+
+@pytest.mark.parametrize("steep", [1.0, 1e12, 1e200])
+def test_a_steep_limit_is_within_reach_as_a_gentle_one_is(stand_in, steep):
+    place = np.asarray([0.9, 0.9])
+    kept = stand_in(hill, lambda x: steep * budget(x)).linearise(place)
+    broken = stand_in(hill, budget, lambda x: steep * (1.5 - jnp.sum(x))).linearise(place)
+    assert within_reach(kept, place)
+    assert not within_reach(broken, place)
 
 
 @pytest.mark.parametrize("value", [0.0, 3.7])

@@ -1,5 +1,6 @@
 """The front of a quadratic: its optimum moves along a line as the harm is allowed to grow."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -61,6 +62,25 @@ def test_a_harm_that_cannot_be_kept_is_no_point_of_the_front(stand_in):
     assert np.isnan(front.slopes[0])
     assert front.points[1].converged  # sought anew from several starts
     assert len(front.points[1].optimum.starts) == 2
+
+
+def test_no_point_of_a_wrong_gradient_counts(stand_in):
+    """A gradient that is too small by three tenths finds every optimum, and is proven at none."""
+
+    @jax.custom_jvp
+    def wrong(x):
+        return hill(x)
+
+    wrong.defjvp(lambda x, t: (hill(x[0]), 0.7 * (jax.grad(hill)(x[0]) @ t[0])))
+    front = pareto_front(stand_in(wrong, harm), "limit 0", EPSILONS[:3], starts=2)
+    assert [point.optimum.verdict for point in front.points] == [Verdict.FAILED_CERTIFICATE] * 3
+    assert np.isnan(front.slopes).all()
+
+
+def test_one_passed_certificate_is_enough(stand_in):
+    front = pareto_front(stand_in(hill, harm), "limit 0", (-1.5, -0.5, 0.0), starts=2)
+    assert [point.optimum.verdict for point in front.points] == ["infeasible", "converged", "converged"]
+    assert [point.optimum.certificate is None for point in front.points] == [False, True, True]
 
 
 @pytest.mark.parametrize(

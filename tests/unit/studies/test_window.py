@@ -182,6 +182,42 @@ def test_no_window_is_known_where_nothing_runs(windowed, dies):
     assert "oxygen did not converge" in window.reason
 
 
+def test_no_window_is_known_where_a_dose_that_failed_may_be_inside(windowed):
+    """Without the doses from 5e4 to 5e6 the gain of 0.1 under 1e6 cells/kg is never seen, but it may be there."""
+    failing = lambda x: (dose_of(x) > 5e4) & (dose_of(x) < 5e6)  # noqa: E731
+    window = windowed(saturating, over(1e6), dies=failing, doses=5)
+    assert window.verdict == WindowVerdict.FAILED_DOSES
+    assert not window.open and not window.converged
+    assert "2 of 5 doses have no numbers" in window.reason
+    whole = windowed(saturating, over(1e6), doses=5)
+    assert whole.open and whole.converged
+
+
+def test_a_failure_between_the_scanned_doses_is_no_empty_window(windowed):
+    """Nothing of the scan is inside; the search between 1e5 and 1e6 runs into doses that fail."""
+    window = windowed(saturating, over(5e5), dies=lambda x: (dose_of(x) > 1.1e5) & (dose_of(x) < 9e5), doses=5)
+    assert not window.scan.failed.any()
+    assert window.verdict == WindowVerdict.FAILED_DOSES
+    assert not window.converged
+    assert "between them" in window.reason
+
+
+def test_what_is_unknown_over_a_band_is_not_called_empty():
+    """Of a factor of 0 and 2, none of the doses runs at 0; of one of 0.5 and 2 all do."""
+
+    def function(x, inputs):
+        d, (first, second) = dose_of(x), inputs
+        status = jnp.where((first == 0.0) & jnp.isfinite(x[0]), int(Status.OXYGEN_NOT_CONVERGED), int(Status.OK))
+        return Outcome(second * d / (d + HALF), jnp.zeros(0), status)
+
+    fatal = Factor("fatal", "-", 1.0, 0.0, 2.0, lambda given, value: (jnp.asarray(value), given[1]))
+    useless = Factor("potency", "-", 1.0, 0.01, 2.0, lambda given, value: (given[0], jnp.asarray(value)))
+    program = Program(function, (jnp.ones(()), jnp.ones(())), ("x0",))
+    study = therapeutic_window(program, 0.1, [fatal, useless], variable=AMOUNT, doses=5)
+    assert study.unknown == ("fatal low",)
+    assert study.emptied == ("potency low",)
+
+
 def test_a_dead_liver_is_a_result(stand_in):
     def function(x, inputs):
         dead = dose_of(x) > 2e7
