@@ -144,6 +144,7 @@ BLOOD = (
     _field("flow", "-", "blood flow of the liver over rest", "flow_relative"),
     _field("portal_gradient", "-", "portal pressure gradient over rest", "portal_gradient_relative"),
     _mean("blocked_fraction", "-", "sinusoids plugged by cells", "blocked"),
+    _field("blocked_peak", "-", "sinusoids plugged by cells, largest share within the macro-step"),
     *(
         Endpoint(f"{name}_plasma", "nM", f"plasma level of {name}", lambda r, name=name: r.solved.inlet[name])
         for name in SIGNALS

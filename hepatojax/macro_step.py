@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
+from hepatojax.biology.stem_cells import plugging_within
 from hepatojax.body.biodistribution import ORGANS, PoolCourse, Trapped, deaths_per_hour, distribute
 from hepatojax.coupling import Evidence, first_failure, solve_quasi_steady
 from hepatojax.endpoints import endpoints_of
@@ -107,8 +108,9 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
         end, moved = move_cells(model, end, solved, volume_end)
     following = _following(state, end, volume_end, courses, solved)
     final = respond(model, Fields({**given, **end, **following.body}), solved)
+    peak = _blocked_peak(model, state, trapped, solved, final.blocked)
     report = StepReport(
-        endpoints=endpoints_of(model, final, solved, evidence),
+        endpoints=endpoints_of(model, Fields({**final, "blocked_peak": peak}), solved, evidence),
         ledger=_ledger(model, state, following, courses, budgets, evidence),
         statistics=evidence.statistics,
         status=_status(model, evidence.status, moved, following),
@@ -189,8 +191,7 @@ def _arrivals(
 
     All count per volume at the start of the step, since growth dilutes them.
     """
-    litres = model.patient.liver_volume_l * state.body["liver_volume"]
-    blocking = model.product.plugging / model.parameters.sinusoids_per_litre
+    litres, blocking = _litres(model, state), _plugged_per_cell(model)
 
     def arrival(amount: Array, first_moment: Array, factor: Array | float) -> Arrival:
         def spread(cells: Array) -> Array:
@@ -204,6 +205,37 @@ def _arrivals(
         "msc_label": arrival(label.liver_amount, label.liver_first_moment, 1.0),
         "plugging": arrival(trapped.amount, trapped.first_moment, blocking),
     }
+
+
+def _litres(model: LiverModel, state: LiverState) -> Array:
+    """Volume of the liver at the start of the step [l]."""
+    return model.patient.liver_volume_l * state.body["liver_volume"]
+
+
+def _plugged_per_cell(model: LiverModel) -> Array:
+    """Plugged sinusoids for each cell per litre of liver that the blood brings."""
+    return model.product.plugging / model.parameters.sinusoids_per_litre
+
+
+def _blocked_peak(
+    model: LiverModel, state: LiverState, trapped: Trapped, solved: QuasiSteady, blocked: Float[Array, "nz ny nx"]
+) -> Float[Array, ""]:
+    """Largest share of plugged sinusoids within the step: at the end of an infusion, or of the step.
+
+    Args:
+        blocked: at the end of the step; what the lungs release within the step is seen there.
+    """
+    start, rate = state.voxel["plugging"], model.parameters.biology.stem_cells.unplug_rate
+    caught = (_plugged_per_cell(model) / _litres(model, state)).astype(start.dtype) * solved.arrival
+
+    def mean_at(time_h: Array) -> Array:
+        held = plugging_within(
+            start, caught, trapped.first_pass, trapped.begin_h, trapped.end_h, time_h, jnp.asarray(rate)
+        )
+        return model.grid.mean(-jnp.expm1(-held))
+
+    within = lax.map(mean_at, trapped.end_h)  # one infusion after the other, for the memory of the fields
+    return jnp.maximum(jnp.max(within), model.grid.mean(blocked))
 
 
 def _following(
@@ -285,7 +317,7 @@ def _ledger(
     terms, gained, imbalance = jax.tree.map(
         lambda rate: rate * seconds, (evidence.terms, evidence.gained, evidence.imbalance)
     )
-    litres = model.patient.liver_volume_l * before.body["liver_volume"]
+    litres = _litres(model, before)
     for kind, states in CELL_KINDS.items():
         course = courses[kind]
         in_liver = sum((budgets[name].lost.astype(jnp.float64) for name in states), jnp.zeros(()))

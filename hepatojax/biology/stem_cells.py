@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hepatojax.mechanism import Fields, FieldSpec, Rates, Transfer, algebraic, pytree, slow
-from hepatojax.numerics.safe_math import hill
+from hepatojax.numerics.safe_math import decay_mean, hill
 from hepatojax.parameters.registry import Scalar
 from hepatojax.units import UM3_PER_MM3
 
@@ -59,6 +59,34 @@ def sinusoid_blocking(fields: Fields, p: StemCellParameters) -> dict[str, Array]
     Reference: BIOLOGY A7; MODEL 0.
     """
     return {"blocked": -jnp.expm1(-fields.plugging)}
+
+
+def plugging_within(
+    start: Float[Array, "nz ny nx"],
+    caught: Float[Array, "nz ny nx"],
+    inflow: Float[Array, " d"],
+    begin_h: Float[Array, " d"],
+    end_h: Float[Array, " d"],
+    at_h: Float[Array, ""],
+    unplug_rate: Scalar,
+) -> Float[Array, "nz ny nx"]:
+    """Trapped cells per sinusoid at a time within a step, of those at its start and of what infusions bring.
+
+        w(t) = w(0) e^{-k t} + u sum_i q_i int_{b_i}^{min(e_i, t)} e^{-k (t - s)} ds
+
+    Between ends of infusions w falls, or rises all the way: it is highest at one of them, or at the end of the step.
+
+    Args:
+        start: w(0) [-]. caught: u, trapped cells per sinusoid for each unit that comes. inflow: q of each infusion
+            while it runs [unit/h]. begin_h, end_h: b and e since the start of the step [h]. at_h: t [h].
+        unplug_rate: k [1/h].
+
+    Reference: BIOLOGY A7.
+    """
+    until = jnp.maximum(jnp.minimum(end_h, at_h), begin_h)
+    while_running = (until - begin_h) * decay_mean(unplug_rate * (until - begin_h))
+    brought = jnp.sum(inflow * while_running * jnp.exp(-unplug_rate * (at_h - until)))
+    return start * jnp.exp(-unplug_rate * at_h).astype(start.dtype) + brought.astype(caught.dtype) * caught
 
 
 @algebraic(reads=("msc_adherent", "msc_engrafted"), writes=("msc_viable", "msc_ratio", "msc_death"))

@@ -64,10 +64,15 @@ class Trapped:
     """Cells that the blood brings to the sinusoids in one step, dead ones of the product included.
 
     amount: [1e6 cells]. first_moment: integral of the arrivals x time since the start of the step [1e6 cells h].
+    first_pass: of each infusion, without what the lungs release later, while it runs [1e6 cells/h].
+    begin_h, end_h: of each infusion since the start of the step [h].
     """
 
     amount: Float[Array, ""]
     first_moment: Float[Array, ""]
+    first_pass: Float[Array, " d"]
+    begin_h: Float[Array, " d"]
+    end_h: Float[Array, " d"]
 
 
 @pytree
@@ -125,7 +130,7 @@ def distribute(
     by_blood = rate[:, 0] * (schedule.route_mix @ (jnp.asarray(_BY_BLOOD) * first_pass(p)[:, _LIVER]))
     met = over_step("msc", living.at[:, _LIVER].set(by_blood))
     courses = {"msc": over_step("msc", living), "label": over_step("label", inflow)}
-    return courses, Trapped(met.liver_amount, met.liver_first_moment)
+    return courses, Trapped(met.liver_amount, met.liver_first_moment, by_blood, caught.begin_h, caught.end_h)
 
 
 def first_pass(p: BiodistributionParameters) -> Float[Array, "5 4"]:

@@ -16,11 +16,17 @@ from typing import Any, NoReturn
 
 from hepatojax.cli.options import add_device, add_output, add_scenario, read_image, read_scenario, require_lobule
 from hepatojax.cli.output import lasting, write_errors
-from hepatojax.status import ExitCode, OutputError
+from hepatojax.status import ExitCode, HepatojaxError, OutputError
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 STANDARD_OUTPUT, STANDARD_ERROR = 1, 2
 SHOW_CURSOR = b"\x1b[?25h\n"
+
+
+class StoppedOnRequest(HepatojaxError):
+    """The user has asked to stop; one line says what becomes of what was computed."""
+
+    exit_code = ExitCode.STOPPED
 
 
 def register(verbs: Any) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import sys
 import time
-from collections.abc import Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,25 +17,28 @@ from hepatojax.cli.arms import prepare, run_arms
 from hepatojax.cli.device import preset_folder
 from hepatojax.cli.output import write_errors
 from hepatojax.cli.progress import LINE_EVERY_S
+from hepatojax.cli.run import StoppedOnRequest
 from hepatojax.io.presets import PresetFolder
 from hepatojax.io.provenance import provenance, source_revision
 from hepatojax.io.results import open_run
-from hepatojax.io.run_folder import locked, write_scenario
+from hepatojax.io.run_folder import SCENARIO_FILE, locked, remove_files, remove_summary, write_scenario
 from hepatojax.io.scenario import scenario_to_toml
 from hepatojax.io.study.journal import JOURNAL_FILE, Journal, open_journal
-from hepatojax.io.study.parts import AFTER, BEFORE, StudyParts, fingerprint, treated
-from hepatojax.io.study.result import OPTIMUM_FILE, named_limits, optimum_record, readings, write_optimum
+from hepatojax.io.study.parts import AFTER, BEFORE, StudyParts, treated
+from hepatojax.io.study.result import (
+    FIGURES,
+    OPTIMUM_FILE,
+    asked_record,
+    named_limits,
+    optimum_record,
+    readings,
+    write_optimum,
+)
 from hepatojax.io.study.specification import Study
 from hepatojax.scenario import ArmSpec, Scenario
-from hepatojax.status import ExitCode, HepatojaxError
+from hepatojax.status import ExitCode
 from hepatojax.studies.optimise import DoseOptimum, Iterate, Verdict, optimise_dose
 from hepatojax.studies.problem import DoseProblem
-
-
-class SearchStopped(HepatojaxError):
-    """The user has asked to stop."""
-
-    exit_code = ExitCode.STOPPED
 
 
 def search(
@@ -63,59 +65,68 @@ def search(
         after that failed.
 
     Raises:
-        JournalError: the folder belongs to another study. RunFolderLocked: another process writes there.
+        JournalError: the folder belongs to another study or program. RunFolderLocked: another process writes there.
         SimulationError: there is no start state. WriteError: the disk refused.
     """
-    with write_errors(), ExitStack() as stack:
-        output.mkdir(parents=True, exist_ok=True)
-        stack.enter_context(locked(output))
-        try:
-            optimum = _found(study, parts, output, image, quiet=quiet, stopped=stopped)
-        except SearchStopped as stop:
-            print(stop, file=sys.stderr)
-            return ExitCode.STOPPED
-        text = scenario_to_toml(_after(study, optimum))
-        origin = provenance(
-            scenario_text=text,
-            parameters_hash=registry_of(study.scenario).hash,
-            device=device,
-            precision=study.scenario.run.precision,
-            command=command,
-        )
-        record = {"title": study.title, **optimum_record(parts, optimum), "provenance": origin}
-        write_optimum(output, record)
-        if not quiet:
-            print("\n".join(_report(record)), flush=True)
-        if optimum.best.conditions is None:
-            return ExitCode.NOT_CONVERGED
-        write_scenario(output, text)
-    code = _run_both(study, optimum, output, image=image, device=device, command=command, quiet=quiet, stopped=stopped)
-    if code != ExitCode.DONE:
-        return code
     with write_errors():
-        _compare(study, parts, optimum, record, output, quiet=quiet, figures=figures)
+        output.mkdir(parents=True, exist_ok=True)
+        with locked(output):  # to the end, for the runs and what compares them belong to this search too
+            asked = asked_record(study, parts)
+            try:
+                optimum = _found(study, parts, asked, output, image, quiet=quiet, stopped=stopped)
+            except StoppedOnRequest as stop:
+                print(stop, file=sys.stderr)
+                return ExitCode.STOPPED
+            text = scenario_to_toml(_after(study, optimum))
+            origin = provenance(
+                scenario_text=text,
+                parameters_hash=registry_of(study.scenario).hash,
+                device=device,
+                precision=study.scenario.run.precision,
+                command=command,
+            )
+            said = optimum_record(parts, optimum)
+            record = {"title": study.title, "study": asked, **said, "provenance": origin}
+            write_optimum(output, record)
+            if not quiet:
+                print("\n".join(_report(record)), flush=True)
+            if optimum.best.conditions is None:
+                return ExitCode.NOT_CONVERGED
+            write_scenario(output, text)
+            how: dict[str, Any] = {"image": image, "device": device, "command": command, "stopped": stopped}
+            code = _run_both(study, optimum, output, quiet=quiet, **how)
+            if code != ExitCode.DONE:
+                return code
+            _compare(study, parts, optimum, record, output, quiet=quiet, figures=figures)
     return ExitCode.DONE if optimum.verdict == Verdict.CONVERGED else ExitCode.NOT_CONVERGED
 
 
 def _found(
-    study: Study, parts: StudyParts, output: Path, image: np.ndarray | None, *, quiet: bool, stopped: Sequence[int]
+    study: Study,
+    parts: StudyParts,
+    asked: Mapping[str, Any],
+    output: Path,
+    image: np.ndarray | None,
+    *,
+    quiet: bool,
+    stopped: Sequence[int],
 ) -> DoseOptimum:
     """The optimum, from what the journal holds and what is computed now."""
 
     def interrupt() -> None:
         if stopped:
-            raise SearchStopped(f"stopped on request; the same command goes on with the places of {JOURNAL_FILE}")
+            raise StoppedOnRequest(f"stopped on request; the same command goes on with the places of {JOURNAL_FILE}")
 
     header = {
         "title": study.title,
-        "sha256": fingerprint(study, parts),
+        "sha256": asked["fingerprint"],
         "source_revision": source_revision(),
         "variables": [variable.name for variable in parts.variables],
         "limits": [name for name, _ in named_limits(parts)],
     }
     how = study.optimise
     with open_journal(output, header, interrupt) as journal:
-        (output / OPTIMUM_FILE).unlink(missing_ok=True)  # what an earlier search said holds no longer
+        _forget(output)
         problem = problem_of(study, parts, image)
         progress = SearchProgress(journal, how.starts, quiet=quiet)
         return optimise_dose(
@@ -128,6 +139,21 @@ def _found(
             on_iterate=progress.tell,
             record=journal,
         )
+
+
+def _forget(output: Path) -> None:
+    """Take back what an earlier search has said, for it may hold no longer.
+
+    `optimum.json` is written before the other files and goes after them: where it is not, they are not of a search.
+    """
+    if not (output / OPTIMUM_FILE).exists():
+        return
+    for folder in (output / BEFORE, output / AFTER):
+        if folder.is_dir():
+            with locked(folder):
+                remove_summary(folder)
+    figures = [f"figures/{name}.png" for name in FIGURES]
+    remove_files(output, (*figures, SCENARIO_FILE, OPTIMUM_FILE))
 
 
 def problem_of(study: Study, parts: StudyParts, image: np.ndarray | None) -> DoseProblem:

@@ -61,22 +61,28 @@ class Admitted(NamedTuple):
     device: str
 
 
-def admit(options: argparse.Namespace, check: Callable[[Study, str], None] | None = None) -> Admitted:
+def admit(
+    options: argparse.Namespace, check: Callable[[Study, str], None] | None = None, *, certified: bool = False
+) -> Admitted:
     """Refuse what cannot work before anything is compiled or written, the cheapest reasons first.
 
     Args:
         options: of `add_study` and `add_device`. check: of the study and the name of its file, before JAX is loaded.
+        certified: True where a certified gradient is to come, which takes more memory than a run.
 
     Raises:
         HepatojaxError: one line for each problem.
     """
-    from hepatojax.io.scenario.size import require_memory
+    from hepatojax.io.scenario.size import require_memory, require_search_memory
 
     study = read_study(options)
     if check is not None:
         check(study, options.file.name)
     image = read_image(study.scenario)
-    require_memory(study.scenario, options.file.name, None if image is None else image.shape)
+    shape = None if image is None else image.shape
+    require_memory(study.scenario, options.file.name, shape)
+    if certified:
+        require_search_memory(study.scenario, options.file.name, study.optimise.adjoint, shape)
     require_output(options.output)
     from hepatojax.cli.device import prepare_jax
 
@@ -100,7 +106,7 @@ def optimise_study(options: argparse.Namespace) -> ExitCode:
 
 
 def _optimise_study(options: argparse.Namespace) -> ExitCode:
-    study, parts, image, device = admit(options)
+    study, parts, image, device = admit(options, certified=True)
     from hepatojax.cli.search import search
 
     with stop_on_signal() as stopped:

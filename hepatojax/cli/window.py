@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hepatojax.cli.options import add_device
 from hepatojax.cli.output import lasting, write_errors
-from hepatojax.cli.run import command_line
+from hepatojax.cli.run import StoppedOnRequest, command_line, stop_on_signal
 from hepatojax.cli.study import add_study, admit
 from hepatojax.status import ExitCode, HepatojaxError
 
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from hepatojax.studies.window import WindowStudy
 
 WINDOW_FILE = "window.json"
+CURVES, BARS = "figures/curves.png", "figures/window.png"
 
 
 class NoAmount(HepatojaxError):
@@ -47,15 +49,22 @@ def find_windows(options: argparse.Namespace) -> ExitCode:
 
 def _find_windows(options: argparse.Namespace) -> ExitCode:
     study, parts, image, device = admit(options, _require_amount)
-    from hepatojax.io.run_folder import locked
+    from hepatojax.io.run_folder import locked, remove_files
+    from hepatojax.io.study.result import asked_record
 
-    with write_errors():
+    with write_errors(), stop_on_signal() as stopped:
         options.output.mkdir(parents=True, exist_ok=True)
         with locked(options.output):
-            found = _windows(study, parts, image, quiet=options.quiet)
-            write_windows(options.output, study, found, device)
+            remove_files(options.output, (CURVES, BARS, WINDOW_FILE))  # what an earlier run said holds no longer
+            asked = asked_record(study, parts)
+            try:
+                found = _windows(study, parts, image, quiet=options.quiet, stopped=stopped)
+            except StoppedOnRequest as stop:
+                print(stop, file=sys.stderr)
+                return ExitCode.STOPPED
+            write_windows(options.output, study, asked, found, device)
             if not options.no_figures:
-                _draw(found, options.output / "figures", parts)
+                _draw(found, options.output, parts)
     return _code(found)
 
 
@@ -69,7 +78,14 @@ def _require_amount(study: Study, source: str) -> None:
         raise NoAmount(f"{source}: window.least_gain: must be above zero (got {study.window.least_gain:g})")
 
 
-def _windows(study: Study, parts: StudyParts, image: np.ndarray | None, *, quiet: bool) -> tuple[WindowStudy, ...]:
+def _windows(
+    study: Study, parts: StudyParts, image: np.ndarray | None, *, quiet: bool, stopped: Sequence[int]
+) -> tuple[WindowStudy, ...]:
+    """The windows by each route.
+
+    Raises:
+        StoppedOnRequest: between two windows.
+    """
     from hepatojax.assembly import build_lobule, registry_of
     from hepatojax.cli.search import problem_of
     from hepatojax.studies.window import amplification_factors, windows_by
@@ -82,12 +98,18 @@ def _windows(study: Study, parts: StudyParts, image: np.ndarray | None, *, quiet
     if not quiet:
         print(f"the start state is ready; now the program is compiled, then come {total} windows", flush=True)
 
+    def interrupt() -> None:
+        if stopped and done < total:
+            raise StoppedOnRequest(f"stopped on request after {done} of {total} windows, which are not kept")
+
     def tell(name: str, window: Window) -> None:
         nonlocal done
         done += 1
         if not quiet:
             print(f"window {done} of {total}, {name}: {window.reason}", flush=True)
+        interrupt()
 
+    interrupt()
     return windows_by(
         problem,
         asked.least_gain,
@@ -99,11 +121,14 @@ def _windows(study: Study, parts: StudyParts, image: np.ndarray | None, *, quiet
     )
 
 
-def write_windows(folder: Path, study: Study, found: tuple[WindowStudy, ...], device: str) -> Path:
-    """Write `window.json`: every window with its band, and where it comes from.
+def write_windows(
+    folder: Path, study: Study, asked: Mapping[str, Any], found: tuple[WindowStudy, ...], device: str
+) -> Path:
+    """Write `window.json`: what was asked, every window with its band, and where it comes from.
 
     Args:
-        folder: of the results. study: what was asked. found: the windows. device: for the provenance.
+        folder: of the results. study: that was asked. asked: its record, see `asked_record`. found: the windows.
+        device: for the provenance.
     """
     from hepatojax.assembly import registry_of
     from hepatojax.io.provenance import provenance
@@ -117,7 +142,8 @@ def write_windows(folder: Path, study: Study, found: tuple[WindowStudy, ...], de
         precision=study.scenario.run.precision,
         command=command_line(),
     )
-    record = {"title": study.title, "windows": [_study_record(each) for each in found], "provenance": origin}
+    windows = [_study_record(each) for each in found]
+    record = {"title": study.title, "study": asked, "windows": windows, "provenance": origin}
     return write_record(folder / WINDOW_FILE, record)
 
 
@@ -142,6 +168,7 @@ def _study_record(study: WindowStudy) -> dict[str, Any]:
         "upper_over_band": study.moved("upper"),
         "in_every_window": study.common,
         "empty_at": study.emptied,
+        "unknown_at": study.unknown,
     }
 
 
@@ -165,12 +192,12 @@ def _parts(window: Window) -> dict[str, Any]:
     return {"lower": window.lower, "upper": window.upper, "best": window.best}
 
 
-def _draw(found: tuple[WindowStudy, ...], figures: Path, parts: StudyParts) -> None:
+def _draw(found: tuple[WindowStudy, ...], folder: Path, parts: StudyParts) -> None:
     from hepatojax.report.figures.window import window_bars, window_curves
 
-    figures.mkdir(parents=True, exist_ok=True)
-    window_curves(found, _gain_in_words(parts)).savefig(figures / "curves.png", dpi=150)
-    window_bars(found).savefig(figures / "window.png", dpi=150)
+    (folder / CURVES).parent.mkdir(exist_ok=True)
+    window_curves(found, _gain_in_words(parts)).savefig(folder / CURVES, dpi=150)
+    window_bars(found).savefig(folder / BARS, dpi=150)
 
 
 def _gain_in_words(parts: StudyParts) -> str:

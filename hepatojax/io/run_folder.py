@@ -7,7 +7,7 @@ import json
 import math
 import os
 import socket
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -93,7 +93,13 @@ def write_record(path: Path, record: Mapping[str, Any]) -> Path:
 
 def remove_summary(folder: Path) -> None:
     """Take back what an earlier run said, so that a killed one cannot be mistaken for it."""
-    (folder / SUMMARY_FILE).unlink(missing_ok=True)
+    remove_files(folder, (SUMMARY_FILE,))
+
+
+def remove_files(folder: Path, names: Iterable[str]) -> None:
+    """Take back files that an earlier command has left in a folder or below it, in this order, as far as they exist."""
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
     synchronise_folder(folder)
 
 

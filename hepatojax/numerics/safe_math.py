@@ -49,3 +49,23 @@ def safe_ratio(numerator: ArrayLike, denominator: ArrayLike) -> Array:
     denominator = jnp.asarray(denominator)
     positive = denominator > 0
     return jnp.where(positive, numerator / jnp.where(positive, denominator, 1.0), 0.0)
+
+
+def decay_mean(decay: Array) -> Array:
+    """Mean of exp(-z s) over s in 0..1: (1 - exp(-z)) / z, 1 at z = 0."""
+    large = jnp.abs(decay) > _series_limit(decay)
+    safe = jnp.where(large, decay, 1.0)
+    return jnp.where(large, -jnp.expm1(-safe) / safe, 1.0 - decay * (0.5 - decay * (1.0 / 6.0 - decay / 24.0)))
+
+
+def decay_deficit(decay: Array) -> Array:
+    """Share of an even supply that is lost before the end: 1 - (1 - exp(-z)) / z, without cancellation at small z."""
+    large = jnp.abs(decay) > _series_limit(decay)
+    safe = jnp.where(large, decay, 1.0)
+    series = decay * (0.5 - decay * (1.0 / 6.0 - decay * (1.0 / 24.0 - decay / 120.0)))
+    return jnp.where(large, 1.0 + jnp.expm1(-safe) / safe, series)
+
+
+def _series_limit(value: Array) -> float:
+    """Below this argument four terms of the exponential series are exact to round-off."""
+    return float(jnp.finfo(value.dtype).eps) ** 0.25

@@ -15,8 +15,8 @@ from jaxtyping import Array, Float
 from hepatojax.status import SimulationError, Status
 from hepatojax.studies.problem import DoseProblem, Linearised, Program
 
-TAYLOR_STEPS = tuple(float(step) for step in np.geomspace(1e-2, 1e-5, 7))  # three decades
-DIFFERENCE_STEPS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4)
+TAYLOR_STEPS = tuple(float(step) for step in np.geomspace(1e-2, 1e-6, 9))  # three decades where round-off allows
+DIFFERENCE_STEPS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)  # the smallest within minutes of a month
 MARGIN = 2.0 * DIFFERENCE_STEPS[0]
 SCALES = (1e-6, 1e6)
 R0_BOUND, R1_BOUND = 0.9, 1.95

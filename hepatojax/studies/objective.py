@@ -56,7 +56,7 @@ class Aim:
 
     quantity: an endpoint, or a quantity of the schedule in `TOTALS` [1e6 cells/kg].
     at: "end", "mean", "peak" or "trough" over the ends of macro-steps; what rises and falls again within one is not
-        seen, so a sharp peak wants short steps, or an infusion that ends with one. weight: per unit of the quantity.
+        seen, but for `blocked_peak`, which looks within. weight: per unit of the quantity.
     scale: typical change of the quantity, in its unit, for `smooth_peak`. sharpness: of a peak or trough [-].
     """
 

@@ -33,25 +33,33 @@ def nearest(name: str, known: Sequence[str]) -> str | None:
     return lowered[found[0]] if found else None
 
 
-def quantity(low: Number, high: Number, unit: str, note: str = "", *, above_low: bool = False) -> tuple[Any, Any]:
-    """Metadata of a number in a closed range, or above its lower end, for `Annotated[float, *quantity(...)]`.
+def quantity(
+    low: Number, high: Number, unit: str, note: str = "", *, above_low: bool = False, below_high: bool = False
+) -> tuple[Any, Any]:
+    """Metadata of a number in a range, closed unless its ends are left out, for `Annotated[float, *quantity(...)]`.
 
     Args:
         low, high: the range, in `unit`.
         unit: as printed in messages and in the schema.
         note: what the range refers to, or what to write instead.
-        above_low: True if `low` itself is refused.
+        above_low, below_high: True if `low` or `high` itself is refused.
     """
-    range_words = f"not above {low:g} and at most {high:g}" if above_low else f"outside {low:g}..{high:g}"
+    range_words = f"outside {low:g}..{high:g}"
+    if above_low or below_high:
+        above, below = "above" if above_low else "at least", "below" if below_high else "at most"
+        range_words = f"not {above} {low:g} and {below} {high:g}"
 
     def inside(value: Number) -> Number:
-        if low <= value <= high and not (above_low and value == low):
+        if low <= value <= high and not (above_low and value == low) and not (below_high and value == high):
             return value
         message = f"{value:g} is {range_words} [{unit}]" + (f" ({note})" if note else "")
         raise PydanticCustomError("range", "{message}", {"message": message})
 
-    lower = {"exclusiveMinimum" if above_low else "minimum": low}
-    return AfterValidator(inside), Field(json_schema_extra={**lower, "maximum": high, "unit": unit})
+    ends = {
+        "exclusiveMinimum" if above_low else "minimum": low,
+        "exclusiveMaximum" if below_high else "maximum": high,
+    }
+    return AfterValidator(inside), Field(json_schema_extra={**ends, "unit": unit})
 
 
 def choice(allowed: Sequence[str]) -> tuple[Any, Any]:

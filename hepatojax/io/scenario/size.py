@@ -21,6 +21,7 @@ BYTES_PER_CELL = {"float32": 1600.0, "float64": 2600.0}  # states, solver vector
 # of a gradient, measured at 26x30x8 over 112 and 64x74x32 over 4 macro-steps in float32; float64 is twice that. The sum
 # was 8.3e9 at 64x74x32 over 112, as observed
 GRADIENT_COMPILER_BYTES = 3.2e9  # which the compiler hardly hands back
+CERTIFICATE_COMPILER_BYTES = 0.6e9  # beside it, for its programs find room in what was freed; on a column of 4 cells
 GRADIENT_BYTES_PER_CELL = {"float32": 5800.0, "float64": 11600.0}  # while one macro-step is differentiated
 KEPT_BYTES_PER_CELL = {"float32": 250.0, "float64": 500.0}  # of each macro-step whose solutions are saved
 # a second start saves most of the preparation
@@ -150,9 +151,25 @@ def gradient_memory_gib(cells: tuple[int, int, int], precision: str, macro_steps
     Args:
         cells: (nx, ny, nz). macro_steps: of the run. adjoint: "saved", or "two-level", which keeps 2 sqrt(steps).
     """
-    kept = macro_steps if adjoint == "saved" else 2.0 * math.sqrt(macro_steps)
-    each = GRADIENT_BYTES_PER_CELL[precision] + KEPT_BYTES_PER_CELL[precision] * kept
+    each = _gradient_bytes_per_cell(precision, macro_steps, adjoint)
     return (GRADIENT_COMPILER_BYTES + each * math.prod(cells)) / GIB
+
+
+def _gradient_bytes_per_cell(precision: str, macro_steps: int, adjoint: str) -> float:
+    kept = macro_steps if adjoint == "saved" else 2.0 * math.sqrt(macro_steps)
+    return GRADIENT_BYTES_PER_CELL[precision] + KEPT_BYTES_PER_CELL[precision] * kept
+
+
+def search_memory_gib(cells: tuple[int, int, int], macro_steps: int, adjoint: str) -> float:
+    """Expected peak memory of a search with a certified gradient [GiB].
+
+    The certificate computes the gradient in both precisions, whichever the search has: float64 sets the memory of the
+    cells, and the programs of both are compiled.
+
+    Args:
+        cells, macro_steps, adjoint: see `gradient_memory_gib`.
+    """
+    return gradient_memory_gib(cells, "float64", macro_steps, adjoint) + CERTIFICATE_COMPILER_BYTES / GIB
 
 
 def require_memory(scenario: Scenario, source: str, image_shape: tuple[int, ...] | None = None) -> None:
@@ -172,6 +189,30 @@ def require_memory(scenario: Scenario, source: str, image_shape: tuple[int, ...]
         raise ScenarioError(source, [Problem(_size_key(scenario), f"{message}; {_fitting(free, scenario)}")])
 
 
+def require_search_memory(
+    scenario: Scenario, source: str, adjoint: str, image_shape: tuple[int, ...] | None = None
+) -> None:
+    """Refuse a search whose certified gradient this machine's memory cannot hold, before anything is compiled.
+
+    Args:
+        scenario, source, image_shape: see `require_memory`. adjoint: see `gradient_memory_gib`.
+
+    Raises:
+        ScenarioError: with the memory needed, the memory that is free, and whether the two-level adjoint would do.
+    """
+    size, free = scenario_size(scenario, image_shape=image_shape), free_memory_gib()
+    steps = size.macro_steps // len(scenario.arms)
+    needed, least = (search_memory_gib(size.cells, steps, each) for each in (adjoint, "two-level"))
+    if needed <= free:
+        return
+    key, advice = _size_key(scenario), _searchable(free, steps)
+    if least <= free:
+        key, advice = "optimise.adjoint", f'adjoint = "two-level" needs about {least:.3g} GiB'
+    of = f"{' x '.join(map(str, size.cells))} cells over {steps} macro-steps"
+    message = f"a certified gradient of {of} needs about {needed:.3g} GiB and {free:.3g} GiB are free"
+    raise ScenarioError(source, [Problem(key, f"{message}; {advice}")])
+
+
 def _size_key(scenario: Scenario) -> str:
     """The key that sets the number of cells."""
     if scenario.lobule.geometry == "labels":
@@ -185,6 +226,15 @@ def _fitting(free_gib: float, scenario: Scenario) -> str:
         return f"compilation alone needs {COMPILER_PEAK_BYTES / GIB:.3g} GiB on any grid"
     largest = (free_gib * GIB - RUNTIME_BYTES) / BYTES_PER_CELL[scenario.run.precision]
     return f"at most {largest:.2g} cells fit in {scenario.run.precision}"
+
+
+def _searchable(free_gib: float, macro_steps: int) -> str:
+    """How many cells a search has memory for, as the end of a message."""
+    compilers = GRADIENT_COMPILER_BYTES + CERTIFICATE_COMPILER_BYTES
+    if free_gib * GIB < compilers:
+        return f"compilation alone needs {compilers / GIB:.3g} GiB on any grid"
+    largest = (free_gib * GIB - compilers) / _gradient_bytes_per_cell("float64", macro_steps, "two-level")
+    return f'at most {largest:.2g} cells fit with adjoint = "two-level"'
 
 
 def free_memory_gib() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from typing import Annotated, Any, ClassVar
 
@@ -24,6 +25,21 @@ def _one_line(title: str) -> str:
         return title
     message = f"{shown(title)} must be one line of at most {LONGEST_TITLE} printable characters"
     raise PydanticCustomError("title", "{message}", {"message": message})
+
+
+def _file_name(name: str) -> str:
+    if name and name.isprintable():
+        return name
+    message = f"{shown(name)} must be the name of a file, in printable characters"
+    raise PydanticCustomError("file_name", "{message}", {"message": message})
+
+
+def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if not twice:
+        return names
+    message = f"{', '.join(map(shown, twice))} is given twice; keep one"
+    raise PydanticCustomError("twice", "{message}", {"message": message})
 
 
 class AimSection(Section):
@@ -82,19 +98,19 @@ class WindowSection(Section):
     """What a therapeutic window is asked for."""
 
     specification = WindowSpec
-    routes: Annotated[tuple[Annotated[str, *choice(ROUTES)], ...], Field(strict=False, min_length=1)] = Field(
-        default=WindowSpec.routes, description="to compare"
-    )
+    routes: Annotated[
+        tuple[Annotated[str, *choice(ROUTES)], ...], Field(strict=False, min_length=1), AfterValidator(_once)
+    ] = Field(default=WindowSpec.routes, description="to compare")
     least_gain: float = Field(
         default=WindowSpec.least_gain, description="smallest gain worth having, in the unit of the objective"
     )
-    share: Annotated[float, *quantity(0.0, 1.0, "-")] = Field(
+    share: Annotated[float, *quantity(0.0, 1.0, "-", above_low=True, below_high=True)] = Field(
         default=WindowSpec.share, description="of the best gain that may be lost where the window is called flat"
     )
-    factors: Annotated[tuple[str, ...], Field(strict=False)] = Field(
-        default=WindowSpec.factors, description="uncertain parameters; by default those of the subject amplification"
+    factors: Annotated[tuple[str, ...], Field(strict=False), AfterValidator(_once)] = Field(
+        default=WindowSpec.factors, description="uncertain parameters of the subject amplification; by default all"
     )
-    doses: Annotated[int, *quantity(2, 1000, "-")] = Field(
+    doses: Annotated[int, *quantity(3, 1000, "-")] = Field(
         default=WindowSpec.doses, description="number of doses on a route"
     )
 
@@ -104,7 +120,9 @@ class StudyFile(Section):
 
     specification: ClassVar[type] = Study
     title: Annotated[str, AfterValidator(_one_line)] = Field(default="untitled", description="one line")
-    scenario: str = Field(description="scenario file, relative to the study file")
+    scenario: Annotated[str, AfterValidator(_file_name)] = Field(
+        description="scenario file, relative to the study file"
+    )
     arm: str = Field(description="whose infusions the variables address")
     set: dict[str, Any] = Field(default_factory=dict, description="keys of the scenario to replace, as --set does")
     aim: Annotated[tuple[AimSection, ...], Field(strict=False, min_length=1)]

@@ -93,22 +93,37 @@ def open_journal(
     """The journal of a folder, begun if there is none. The caller holds the lock of the folder.
 
     Args:
-        folder: of the results. header: of the study; its "sha256" says which. interrupt: see `Journal`.
+        folder: of the results. header: of the study; its "sha256" says which, its "source_revision" by which program,
+            empty if that is not known. interrupt: see `Journal`.
 
     Raises:
-        JournalError: the file there belongs to another study, or is damaged before its last line.
+        JournalError: the file there is none of this format, belongs to another study or another program, or is damaged
+            before its last line.
         OSError: the disk refused.
     """
     path = folder / JOURNAL_FILE
     lines = _read(path) if path.exists() else []
-    if lines and lines[0].get("sha256") != header["sha256"]:
-        other = lines[0].get("title", "")
-        raise JournalError(f"{path}: holds the places of another study ({other!r}); choose another -o, or remove it")
-    if not lines:
+    if lines:
+        _require_same(path, lines[0], header)
+    else:
         durable_write(path, _line({"format": FORMAT, **header}))
     with path.open("ab") as file:
         yield Journal(path, file, lines[1:], interrupt)
         file.flush()
+
+
+def _require_same(path: Path, was: Mapping[str, Any], header: Mapping[str, Any]) -> None:
+    """Refuse to go on with what cannot be read, or means something else here."""
+    revisions = was.get("source_revision"), header.get("source_revision")
+    if was.get("format") != FORMAT:
+        fault = f"its format is {was.get('format')!r}, not {FORMAT!r}"
+    elif was.get("sha256") != header["sha256"]:
+        fault = f"holds the places of another study ({was.get('title', '')!r})"
+    elif all(revisions) and revisions[0] != revisions[1]:
+        fault = f"holds the places of another program (revision {revisions[0]}, this one is {revisions[1]})"
+    else:
+        return
+    raise JournalError(f"{path}: {fault}; choose another -o, or remove it")
 
 
 def _read(path: Path) -> list[dict[str, Any]]:

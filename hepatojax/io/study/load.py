@@ -10,7 +10,7 @@ from typing import Any
 
 from hepatojax.io.scenario.decode import read_table
 from hepatojax.io.scenario.errors import Problem, ScenarioError, shown
-from hepatojax.io.scenario.load import load_scenario
+from hepatojax.io.scenario.load import scenario_from_table
 from hepatojax.io.scenario.overrides import flattened
 from hepatojax.io.scenario.section import nearest
 from hepatojax.io.study.document import StudyFile, validate
@@ -51,7 +51,7 @@ def load_study(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     except ScenarioError as error:
         raise StudyFileError(str(error).splitlines()) from None
     file, problems = validate(table)
-    scenario, lines = _scenario(path.parent, table, overrides or {})
+    scenario, lines = _scenario(path, table, overrides or {})
     problems += _repeated(table.get("variable"))
     if scenario is not None:
         problems += _arm(table.get("arm"), scenario)
@@ -79,15 +79,20 @@ def _study(source: str, file: StudyFile, scenario: Scenario) -> Study:
     )
 
 
-def _scenario(
-    folder: Path, table: Mapping[str, Any], overrides: Mapping[str, Any]
-) -> tuple[Scenario | None, list[str]]:
+def _scenario(study: Path, table: Mapping[str, Any], overrides: Mapping[str, Any]) -> tuple[Scenario | None, list[str]]:
     """The scenario that a study names, with its settings, or None and a line for each of its problems."""
     name, settings = table.get("scenario"), table.get("set", {})
-    if not isinstance(name, str) or not name.isprintable() or not isinstance(settings, Mapping):
+    if not isinstance(name, str) or not name or not name.isprintable() or not isinstance(settings, Mapping):
         return None, []  # the study file itself is at fault, and its own problems say so
+    path = study.parent / name
     try:
-        return load_scenario(folder / name, {**dict(flattened(settings)), **overrides}), []
+        given = read_table(path)
+    except (ScenarioError, OSError) as error:  # the study has named what cannot be read
+        said = f"{shown(name)}: {error.strerror}" if isinstance(error, OSError) else str(error)
+        return None, [f"{study.name}: scenario: {line}" for line in said.splitlines()]
+    changes = {**dict(flattened(settings)), **overrides}
+    try:
+        return scenario_from_table(given, source=path.name, folder=path.parent, overrides=changes), []
     except ScenarioError as error:
         return None, str(error).splitlines()
 
@@ -130,6 +135,9 @@ def _factors(names: Sequence[str], scenario: Scenario | None) -> list[Problem]:
             near = nearest(name, known)
             hint = f"did you mean {near}?" if near else "see hepatojax parameters"
             problems.append(Problem("window.factors", f"{shown(name)} is no parameter, {hint}"))
+        elif not name.startswith(AMPLIFICATION):
+            reason = f"moves the start state, which a window keeps; only {AMPLIFICATION}* may be one"
+            problems.append(Problem("window.factors", f"{shown(name)} {reason}"))
     return problems
 
 

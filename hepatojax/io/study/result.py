@@ -1,4 +1,4 @@
-"""What `optimum.json` says: how the search ended, what it found, and how far that may be believed."""
+"""What `optimum.json` says: how the search ended, what it found and how far that may be believed; what was asked."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from hepatojax.endpoints import ENDPOINTS
 from hepatojax.io.results import RunFile
 from hepatojax.io.run_folder import write_record
-from hepatojax.io.study.parts import StudyParts
+from hepatojax.io.study.parts import StudyParts, fingerprint
+from hepatojax.io.study.specification import Study
 from hepatojax.studies.certificate import GradientCertificate
 from hepatojax.studies.objective import OF_SCHEDULE, SPACING, Course, Limit
 from hepatojax.studies.optimise import DoseOptimum, StartOutcome
@@ -21,6 +22,7 @@ from hepatojax.studies.variables import rows_in_use
 from hepatojax.therapy.schedule import DoseSchedule
 
 OPTIMUM_FILE = "optimum.json"
+FIGURES = ("schedule", "objective", "courses", "search")
 UNITS = {
     "start_h": "h",
     "duration_h": "h",
@@ -35,6 +37,21 @@ def unit_of(quantity: str) -> str:
     if quantity in OF_SCHEDULE:
         return "h" if quantity == SPACING else "1e6 cells/kg"
     return ENDPOINTS[quantity].unit
+
+
+def asked_record(study: Study, parts: StudyParts) -> dict[str, Any]:
+    """What a study asks for, as the records of its results say it.
+
+    Args:
+        study: checked. parts: of it.
+    """
+    return {
+        "fingerprint": fingerprint(study, parts),
+        "arm": study.arm,
+        "aims": [{**asdict(aim), "unit": unit_of(aim.quantity)} for aim in parts.aims],
+        "limits": [{**asdict(limit), "unit": unit_of(limit.quantity)} for limit in parts.limits],
+        "variables": [{**asdict(variable), "unit": UNITS.get(variable.entry, "-")} for variable in parts.variables],
+    }
 
 
 def named_limits(parts: StudyParts) -> list[tuple[str, Limit]]:
@@ -82,7 +99,9 @@ def _range(variable: Any) -> dict[str, Any]:
 
 
 def _limits(best: StartOutcome, limits: list[tuple[str, Limit]]) -> list[dict[str, Any]]:
-    multipliers = [math.nan] * len(limits) if best.conditions is None else best.conditions.multipliers.tolist()
+    multipliers = excesses = [math.nan] * len(limits)  # of a place that could not be simulated
+    if best.conditions is not None:
+        multipliers, excesses = best.conditions.multipliers.tolist(), best.limits.tolist()
     return [
         {
             "name": name,
@@ -92,7 +111,7 @@ def _limits(best: StartOutcome, limits: list[tuple[str, Limit]]) -> list[dict[st
             "excess": excess,
             "multiplier": multiplier,
         }
-        for (name, limit), excess, multiplier in zip(limits, best.limits.tolist(), multipliers, strict=True)
+        for (name, limit), excess, multiplier in zip(limits, excesses, multipliers, strict=True)
     ]
 
 

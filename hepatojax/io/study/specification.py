@@ -29,14 +29,15 @@ class WindowSpec:
     """What a therapeutic window is asked for.
 
     routes: to compare. least_gain: smallest gain worth having, in the unit of the objective. share: of the best gain
-    that may be lost in its flat range [-]. factors: uncertain parameters by name. doses: number of doses on a route.
+    that may be lost in its flat range [-]. factors: uncertain parameters of the subject amplification, by name.
+    doses: number of doses on a route.
     """
 
     routes: tuple[str, ...] = ROUTES
     least_gain: float = 0.01
     share: float = 0.05
     factors: tuple[str, ...] = ()
-    doses: int = 9
+    doses: int = 15
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from hepatojax.io.study.parts import AFTER, BEFORE, StudyParts, infusions_of
+from hepatojax.io.study.result import FIGURES
 from hepatojax.report.figures.style import (
     COLOURS,
     HOURS_PER_DAY,
@@ -64,8 +65,7 @@ def draw_study(study: StudyCourses, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
-    drawings = {"schedule": schedules, "objective": objective_parts, "courses": study_courses, "search": search_course}
-    for name, draw in drawings.items():
+    for name, draw in zip(FIGURES, (schedules, objective_parts, study_courses, search_course), strict=True):
         try:
             figure = draw(study)
         except MissingQuantity as missing:

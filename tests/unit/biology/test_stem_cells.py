@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hepatojax.biology.stem_cells import msc_turnover, poisson_saturation, sinusoid_blocking
+from hepatojax.biology.stem_cells import msc_turnover, plugging_within, poisson_saturation, sinusoid_blocking
 from hepatojax.mechanism import Fields
 from tests.reference.biology_cases import draw
 
@@ -22,6 +22,21 @@ def test_blocking_of_few_trapped_cells_keeps_its_digits(p):
     fields = Fields({"plugging": jnp.array([0.0, 1e-12, 1.0]).reshape(1, 1, 3)})
     blocked = sinusoid_blocking(fields, p.stem_cells)["blocked"][0, 0]
     np.testing.assert_allclose(blocked, [0.0, 1e-12, 1 - math.exp(-1)], rtol=1e-12)
+
+
+@pytest.mark.parametrize("at_h", [0.0, 0.7, 1.5, 2.25, 6.0])
+@pytest.mark.parametrize("rate", [0.04, 2.0])
+def test_plugging_within_a_step_against_small_steps(at_h, rate):
+    """Two infusions, of which one overlaps the other's end: dw/dt = q(t) u - k w by 2e5 steps at their middle."""
+    inflow, begin, end = np.asarray([3.0, 0.5]), np.asarray([0.5, 1.0]), np.asarray([1.5, 4.0])
+    start, caught = np.asarray([[[0.2, 0.0]]]), np.asarray([[[0.1, 0.03]]])
+    steps = 200_000
+    times = (np.arange(steps) + 0.5) * at_h / steps
+    running = ((times[:, None] >= begin) & (times[:, None] < end)) @ inflow
+    expected = start * np.exp(-rate * at_h) + caught * np.mean(running * np.exp(-rate * (at_h - times))) * at_h
+    given = [jnp.asarray(each) for each in (start, caught, inflow, begin, end)]
+    found = plugging_within(*given, at_h=jnp.asarray(at_h), unplug_rate=rate)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-12)
 
 
 def test_engraftment_and_differentiation_are_off_by_default(p):

@@ -19,12 +19,12 @@ from hepatojax.cli import search
 from hepatojax.cli.main import main
 from hepatojax.endpoints import ENDPOINTS
 from hepatojax.io.results import RunWriter
-from hepatojax.io.run_folder import arm_folder, locked
+from hepatojax.io.run_folder import RunFolderLocked, arm_folder, locked, write_summary
 from hepatojax.io.scenario import load_scenario
-from hepatojax.io.study.journal import JOURNAL_FILE
+from hepatojax.io.study.journal import JOURNAL_FILE, Journal
 from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
 from hepatojax.scenario import Scenario
-from hepatojax.status import ExitCode
+from hepatojax.status import ExitCode, SimulationError, Status
 from hepatojax.studies.problem import DoseProblem, Program
 from tests.unit.studies.conftest import stand_in as stand_in
 
@@ -87,6 +87,7 @@ def write_courses(scenario: Scenario, output: Path, **_: Any) -> ExitCode:
         later = 0.1 * times_h / 48.0 * (arm.name == "after")
         writer.append(48.0, {}, Series(times_h, {name: value + later for name, value in COURSES.items()}))
         writer.finish({"status": "ok"})
+        write_summary(arm_folder(output, arm.name), {"status": "ok"})
     return ExitCode.DONE
 
 
@@ -129,6 +130,7 @@ def asked(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> 
 
     monkeypatch.setattr(search, "problem_of", problem_of)
     monkeypatch.setattr(search, "run_arms", run_arms)
+    monkeypatch.setattr(search, "source_revision", lambda: "this one")
     monkeypatch.setattr("hepatojax.cli.device.usable_cache", lambda: None)
     monkeypatch.setattr("hepatojax.io.scenario.size.free_memory_gib", lambda: 64.0)
     return asked
@@ -157,6 +159,9 @@ def test_a_converged_search_leaves_everything_behind(asked, capsys):
     assert all({"value", "bound", "passed"} <= set(figure) for figure in found["certificate"]["figures"])
     assert found["jacobian_calls"] == sum(start["jacobian_calls"] for start in found["starts"])
     assert len(found["provenance"]["scenario_sha256"]) == 64
+    header = json.loads((asked.output / JOURNAL_FILE).read_text().splitlines()[0])
+    assert (found["study"]["fingerprint"], found["study"]["arm"]) == (header["sha256"], "cells")
+    assert [aim["weight"] for aim in found["study"]["aims"]] == [1.0, -0.01]
     best = load_scenario(asked.output / "scenario.toml").arm("after")
     assert sum(i.cells_per_kg for i in best.infusions) == pytest.approx(1e6)
     assert [arm.name for arm in asked.ran[0].arms] == ["before", "after"] and len(asked.ran) == 1
@@ -242,6 +247,75 @@ def test_the_folder_of_another_study_is_refused_and_left_as_it_is(asked, capsys)
     assert asked.found == before
 
 
+def test_places_of_another_program_are_refused_and_left_as_they_are(asked, monkeypatch, capsys):
+    asked.optimise("--quiet", "--no-figures")
+    before = asked.found
+    monkeypatch.setattr(search, "source_revision", lambda: "a later one")
+    assert asked.optimise("--quiet", "--no-figures") == ExitCode.REJECTED_INPUT
+    printed = capsys.readouterr().err
+    assert printed.count("\n") == 1 and "(revision this one, this one is a later one); choose another -o" in printed
+    assert asked.found == before
+
+
+def no_start_state(*_: Any) -> DoseProblem:
+    raise SimulationError(Status.REST_NOT_CONVERGED, "there is no start state")
+
+
+def test_a_search_that_ends_early_leaves_nothing_of_an_earlier_one(asked, monkeypatch):
+    asked.optimise("--quiet")
+    for name in ("notes.txt", "figures/mine.png"):
+        (asked.output / name).write_text("of the user")
+    whole = left_in(asked.output)
+    monkeypatch.setattr(search, "problem_of", no_start_state)
+    assert asked.optimise("--quiet") == ExitCode.NOT_CONVERGED
+    figures = {f"figures/{name}.png" for name in ("courses", "objective", "schedule", "search")}
+    gone = {"optimum.json", "scenario.toml", "before/summary.json", "after/summary.json", *figures}
+    assert whole - left_in(asked.output) == gone
+
+
+def left_in(folder: Path) -> set[str]:
+    return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_what_no_search_has_written_is_not_removed(asked, monkeypatch):
+    asked.output.mkdir()
+    (asked.output / "scenario.toml").write_text("of the user")
+    monkeypatch.setattr(search, "problem_of", no_start_state)
+    for _ in range(2):
+        assert asked.optimise("--quiet") == ExitCode.NOT_CONVERGED
+    assert (asked.output / "scenario.toml").read_text() == "of the user"
+
+
+def test_the_folder_is_owned_to_the_end(asked, monkeypatch):
+    seen = []
+
+    def owned(do: Callable) -> Callable:
+        def checked(*arguments: Any, **how: Any) -> Any:
+            with pytest.raises(RunFolderLocked), locked(asked.output):
+                pass
+            seen.append(do.__name__)
+            return do(*arguments, **how)
+
+        return checked
+
+    for name in ("run_arms", "_compare"):
+        monkeypatch.setattr(search, name, owned(getattr(search, name)))
+    assert asked.optimise("--quiet", "--no-figures") == ExitCode.DONE
+    assert seen == ["run_arms", "_compare"]
+
+
+def test_a_gradient_beyond_the_memory_is_refused_before_anything_is_compiled(asked, monkeypatch, capsys):
+    monkeypatch.setattr("hepatojax.io.scenario.size.free_memory_gib", lambda: 8.0)
+    large = ("--quiet", "--no-figures", "--set", "grid.cells=[64,74,32]", "--set", "run.end_h=672")
+    assert asked.optimise(*large) == ExitCode.REJECTED_INPUT
+    printed = capsys.readouterr().err
+    assert printed.startswith("error: study.toml: optimise.adjoint: a certified gradient of 64 x 74 x 32 cells over ")
+    assert 'adjoint = "two-level" needs' in printed and printed.count("\n") == 1
+    assert not asked.output.exists()
+    asked.file.write_text(STUDY + 'adjoint = "two-level"\n')
+    assert asked.optimise(*large) == ExitCode.DONE
+
+
 def test_no_other_verdict_is_called_done(asked, stand_in, capsys):
     asked.program = stand_in(hill, lambda x: 3.0 - jnp.sum(x))
     assert asked.optimise("--no-figures") == ExitCode.NOT_CONVERGED
@@ -252,8 +326,10 @@ def test_no_other_verdict_is_called_done(asked, stand_in, capsys):
 def test_a_simulation_that_always_fails_leaves_no_number_and_no_run(asked, stand_in):
     asked.program = stand_in(hill, budget, dies=lambda x: x[0] >= 0.0)
     assert asked.optimise("--quiet") == ExitCode.NOT_CONVERGED
-    assert asked.found["objective"] is not None or asked.found["conditions"] is None
-    assert asked.found["verdict"] == "failed simulation" and asked.ran == []
+    found = asked.found
+    assert (found["objective"], found["conditions"]) == (None, None)
+    assert [(limit["reading"], limit["excess"], limit["multiplier"]) for limit in found["limits"]] == [(None,) * 3]
+    assert found["verdict"] == "failed simulation" and asked.ran == []
     assert not (asked.output / "scenario.toml").exists()
 
 
@@ -318,12 +394,28 @@ def test_bad_input_is_refused_at_once_and_leaves_nothing(asked, capsys, fresh_py
     assert fresh_python(f"{code}; print('jax' in sys.modules)") == "False\n"
 
 
-def test_a_disk_that_refuses_is_a_write_error(asked, monkeypatch):
-    def full(handle: int) -> None:
+def test_a_disk_that_refuses_is_a_write_error_and_the_search_goes_on_without_the_torn_line(asked, monkeypatch):
+    asked.optimise("--quiet", "--no-figures")
+    whole, path = asked.found, asked.output / JOURNAL_FILE
+    lines = path.read_bytes().splitlines(keepends=True)
+    path.unlink()
+    append, before = Journal._append, []
+
+    def full(journal: Journal, line: dict[str, Any]) -> dict[str, Any]:
+        if len(before) < 3:
+            before.append(line)
+            return append(journal, line)
+        journal._file.write(json.dumps(line).encode()[:-7])
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("hepatojax.io.study.journal.os.fsync", full)
-    assert asked.optimise("--quiet") == ExitCode.WRITE_ERROR
+    with monkeypatch.context() as patch:
+        patch.setattr(Journal, "_append", full)
+        assert asked.optimise("--quiet", "--no-figures") == ExitCode.WRITE_ERROR
+    torn = path.read_bytes()
+    assert torn.startswith(b"".join(lines[:4])) and len(torn) > len(b"".join(lines[:4])) and not torn.endswith(b"\n")
+    assert asked.optimise("--quiet", "--no-figures") == ExitCode.DONE
+    assert path.read_bytes() == b"".join(lines)
+    assert asked.found["starts"] == whole["starts"]
 
 
 @pytest.mark.slow

@@ -15,7 +15,15 @@ from hepatojax.io.scenario import ScenarioError, json_schema, load_scenario, sce
 from hepatojax.io.scenario.document import SECTIONS
 from hepatojax.io.scenario.overrides import parse_setting
 from hepatojax.io.scenario.reference import key_tables
-from hepatojax.io.scenario.size import GIB, _left_to_group, gradient_memory_gib, memory_gib, scenario_size
+from hepatojax.io.scenario.size import (
+    GIB,
+    _left_to_group,
+    gradient_memory_gib,
+    memory_gib,
+    require_search_memory,
+    scenario_size,
+    search_memory_gib,
+)
 from hepatojax.scenario import (
     GEOMETRIES,
     ROUTES,
@@ -313,6 +321,46 @@ def test_a_gradient_needs_more_the_more_steps_it_saves():
     assert saved == pytest.approx(8125604 / 2**20, rel=0.05)
     assert saved - two_level == pytest.approx(151552 * 250 * (112 - 2 * 112**0.5) / 2**30)
     assert gradient_memory_gib(cells, "float64", 112, "saved") > saved > memory_gib(cells, "float32")
+
+
+def test_a_search_needs_what_its_certificate_in_float64_needs():
+    """On a column of 4 cells over 4 macro-steps one took 3.54 GiB."""
+    assert search_memory_gib((4, 1, 1), 4, "saved") == pytest.approx(3.54, rel=0.01)
+    beyond = [
+        search_memory_gib(cells, 112, "saved") - gradient_memory_gib(cells, "float64", 112, "saved")
+        for cells in ((4, 1, 1), (64, 74, 32))
+    ]
+    assert beyond[0] > 0 and beyond[1] == pytest.approx(beyond[0])
+
+
+@pytest.mark.parametrize("precision", ["float32", "float64"])
+def test_a_search_that_memory_cannot_hold_is_refused_with_what_would_fit(monkeypatch, precision):
+    arms = (ArmSpec("before"), ArmSpec("cells"))
+    scenario = Scenario(grid=GridSpec(cells=(64, 74, 32)), run=RunSpec(end_h=672.0, precision=precision), arms=arms)
+    saved, two_level = (search_memory_gib((64, 74, 32), 112, adjoint) for adjoint in ("saved", "two-level"))
+
+    def required(free: float, adjoint: str) -> None:
+        monkeypatch.setattr("hepatojax.io.scenario.size.free_memory_gib", lambda: free)
+        require_search_memory(scenario, "study.toml", adjoint)
+
+    def refused(free: float, adjoint: str) -> str:
+        with pytest.raises(ScenarioError) as caught:
+            required(free, adjoint)
+        (line,) = str(caught.value).splitlines()
+        return line
+
+    required(1.01 * saved, "saved")
+    required(1.01 * two_level, "two-level")
+    line = refused(1.01 * two_level, "saved")
+    assert line.startswith(
+        "study.toml: optimise.adjoint: a certified gradient of 64 x 74 x 32 cells over 112 macro-steps"
+    )
+    assert line.endswith(f'adjoint = "two-level" needs about {two_level:.3g} GiB')
+    line = refused(0.9 * two_level, "two-level")
+    assert line.startswith("study.toml: grid.cells: ")
+    fitting = round(float(line.partition("at most ")[2].split()[0]))
+    assert search_memory_gib((fitting, 1, 1), 112, "two-level") == pytest.approx(0.9 * two_level, rel=0.05)
+    assert "compilation alone needs" in refused(1.0, "saved")
 
 
 def test_a_control_group_leaves_its_limit_less_what_is_taken(tmp_path: Path):

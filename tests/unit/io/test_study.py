@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 
 from hepatojax.io.scenario import load_scenario, scenario_to_toml
-from hepatojax.io.study import OptimiseSpec, StudyFileError, load_study
+from hepatojax.io.study import OptimiseSpec, StudyFileError, WindowSpec, load_study
 from hepatojax.io.study.document import AimSection, LimitSection, VariableSection
 from hepatojax.io.study.journal import JOURNAL_FILE, JournalError, open_journal
 from hepatojax.io.study.parts import fingerprint, infusions_of, study_parts, treated
-from hepatojax.io.study.result import named_limits, reading_of
+from hepatojax.io.study.result import asked_record, named_limits, reading_of
 from hepatojax.io.study.specification import ADJOINTS, METHODS
 from hepatojax.numerics import adjoint
 from hepatojax.scenario import ROUTES
-from hepatojax.studies import optimise
+from hepatojax.studies import optimise, window
 from hepatojax.studies.certificate import Figure, GradientCertificate
 from hepatojax.studies.objective import Aim, Course, Limit
 from hepatojax.studies.problem import Linearised, Outcome
@@ -48,6 +48,7 @@ STUDY = HEAD + AIM + START
 def write(tmp_path: Path):
     """Write a study beside its scenario and return its path."""
     (tmp_path / "case.toml").write_text(CASE)
+    (tmp_path / "junk.toml").write_text("grid = = 3\n")
 
     def written(text: str) -> Path:
         path = tmp_path / "study.toml"
@@ -71,7 +72,7 @@ def test_a_short_study_has_the_defaults_of_the_solver(write):
         load_scenario(write("").parent / "case.toml"),
     )
     assert study.optimise == OptimiseSpec()
-    assert (study.window.doses, study.window.least_gain, study.window.share) == (9, 0.01, 0.05)
+    assert (study.window.doses, study.window.least_gain, study.window.share) == (15, 0.01, 0.05)
     assert len(study.window.factors) == 6 and study.window.factors[0] == "amplification.phagocytes_per_msc"
     parts = study_parts(study)
     assert parts.aims == (Aim("functional_mass"),)
@@ -84,6 +85,9 @@ def test_defaults_and_choices_are_those_of_the_solver():
     signature = inspect.signature(optimise.optimise_dose).parameters
     for name in ("method", "starts", "seed", "calls", "allow_failed_certificate"):
         assert getattr(OptimiseSpec(), name) == signature[name].default
+    for name, parameter in inspect.signature(window.therapeutic_window).parameters.items():
+        if name in ("share", "doses"):
+            assert getattr(WindowSpec(), name) == parameter.default
     assert METHODS == optimise.METHODS
     assert set(ADJOINTS) == set(adjoint.ADJOINTS) - {"none"}
     for section, made in ((AimSection, Aim), (LimitSection, Limit), (VariableSection, Variable)):
@@ -111,7 +115,18 @@ CASES = {
     "no scenario": ('arm = "cells"\n' + AIM + START, "scenario: is missing"),
     "scenario that is not there": (
         'scenario = "cas.toml"\narm = "cells"\n' + AIM + START,
-        "cas.toml: no such file",
+        "study.toml: scenario: cas.toml: no such file",
+    ),
+    "scenario without a name": (STUDY.replace("case.toml", ""), 'study.toml: scenario: "" must be the name of a file'),
+    "scenario that nobody can type": (STUDY.replace("case.toml", "\\u0007"), "study.toml: scenario: "),
+    "scenario that is a folder": (STUDY.replace("case.toml", "."), "study.toml: scenario: "),
+    "scenario of a name beyond any file system": (
+        STUDY.replace("case.toml", 300 * "a"),
+        f'study.toml: scenario: "{56 * "a"}...: File name too long',
+    ),
+    "scenario that is no TOML": (
+        STUDY.replace("case.toml", "junk.toml"),
+        "study.toml: scenario: junk.toml: grid: line 1 is not TOML",
     ),
     "arm": (STUDY.replace('"cells"', '"cell"'), '"cell" is not one of standard_care, cells, did you mean cells?'),
     "arm without infusion": (STUDY.replace('"cells"', '"standard_care"'), "has no infusion"),
@@ -128,7 +143,22 @@ CASES = {
     "no start": (STUDY + "[optimise]\nstarts = 0\n", "optimise.starts: 0 is outside 1..1024"),
     "no adjoint": (STUDY + '[optimise]\nadjoint = "none"\n', '"none" is not one of saved, two-level'),
     "factor": (STUDY + '[window]\nfactors = ["amplification.licencing"]\n', "did you mean amplification.licensing?"),
+    "factor of the start state": (
+        STUDY + '[window]\nfactors = ["oxygen.p50_mmHg", "amplification.licensing"]\n',
+        '"oxygen.p50_mmHg" moves the start state, which a window keeps; only amplification.* may be one',
+    ),
+    "factor twice": (
+        STUDY + '[window]\nfactors = ["amplification.licensing", "amplification.licensing"]\n',
+        'window.factors: "amplification.licensing" is given twice; keep one',
+    ),
     "route": (STUDY + '[window]\nroutes = ["oral"]\n', "window.routes.1: "),
+    "route twice": (
+        STUDY + '[window]\nroutes = ["portal", "arterial", "portal"]\n',
+        'window.routes: "portal" is given twice; keep one',
+    ),
+    "two doses": (STUDY + "[window]\ndoses = 2\n", "window.doses: 2 is outside 3..1000"),
+    "no share": (STUDY + "[window]\nshare = 0.0\n", "window.share: 0 is not above 0 and below 1"),
+    "all of the gain": (STUDY + "[window]\nshare = 1.0\n", "window.share: 1 is not above 0 and below 1"),
     "variable twice": (STUDY + START, "variable.start_h[0]: is given twice"),
     "quantity": (STUDY.replace("functional_mass", "functional_mas"), "aim.1: functional_mas: neither an endpoint"),
     "no derivative": (STUDY.replace("functional_mass", "meld"), "aim.1: meld: it has no derivative"),
@@ -153,7 +183,7 @@ def test_bad_study_is_refused_in_one_line(case, write):
     text, words = CASES[case]
     lines = refused(write(text))
     assert len(lines) == 1 and words in lines[0], lines
-    assert lines[0].startswith(("study.toml: ", "case.toml: ", "cas.toml: "))
+    assert lines[0].startswith(("study.toml: ", "case.toml: "))
 
 
 def test_all_problems_are_told_at_once(write):
@@ -238,6 +268,19 @@ def test_limits_are_named_and_read_in_the_order_of_the_solver(write):
     assert ROUTES[0] == "intravenous"
 
 
+def test_what_was_asked_is_said_with_units_bounds_and_the_fingerprint(write):
+    limits = '[[limit]]\nquantity = "total_cells"\nmost = 2.0\n[[limit]]\nquantity = "albumin_g_l"\nleast = 20.0\n'
+    study = load_study(write(STUDY + limits))
+    parts = study_parts(study)
+    asked = asked_record(study, parts)
+    assert (asked["arm"], asked["fingerprint"]) == ("cells", fingerprint(study, parts))
+    (aim,) = asked["aims"]
+    assert (aim["quantity"], aim["at"], aim["weight"], aim["unit"]) == ("functional_mass", "end", 1.0, "-")
+    bounds = [(limit["quantity"], limit["most"], limit["least"], limit["unit"]) for limit in asked["limits"]]
+    assert bounds == [("total_cells", 2.0, None, "1e6 cells/kg"), ("albumin_g_l", None, 20.0, "g/l")]
+    assert asked["variables"] == [{"name": "start_h[0]", "low": 0.0, "high": 24.0, "scale": "linear", "unit": "h"}]
+
+
 HEADER = {"sha256": "a" * 64, "title": "mine"}
 
 
@@ -316,6 +359,29 @@ def test_a_journal_of_another_study_or_with_a_damaged_line_is_refused(tmp_path):
     path.write_bytes(b"".join([*lines[:2], lines[2][:-9] + b"\n", *lines[3:]]))
     with pytest.raises(JournalError, match="line 3 is damaged"):
         open_journal(tmp_path, HEADER).__enter__()
+
+
+def test_a_journal_of_another_format_is_refused_and_left_as_it_is(tmp_path):
+    fill(tmp_path)
+    path = tmp_path / JOURNAL_FILE
+    for text in (path.read_text().replace("iterates 1", "iterates 2"), '{"sha256": "' + 64 * "a" + '"}\n'):
+        path.write_text(text)
+        with pytest.raises(JournalError, match=r"its format is .*, not 'hepatojax iterates 1'; choose"):
+            open_journal(tmp_path, HEADER).__enter__()
+        assert path.read_text() == text
+
+
+def test_a_journal_of_another_program_is_refused_where_both_are_known(tmp_path):
+    with open_journal(tmp_path, {**HEADER, "source_revision": "abc"}) as journal:
+        journal.linearised(0, np.asarray([0.1]), lambda: linearised(1.0))
+    for revision in ("abc+changes", "def"):
+        with pytest.raises(JournalError) as refused:
+            open_journal(tmp_path, {**HEADER, "source_revision": revision}).__enter__()
+        assert f"another program (revision abc, this one is {revision}); choose another -o" in str(refused.value)
+        assert "\n" not in str(refused.value)
+    for known in ({"source_revision": "abc"}, {"source_revision": ""}, {}):
+        with open_journal(tmp_path, {**HEADER, **known}) as journal:
+            journal.linearised(0, np.asarray([0.1]), never)
 
 
 def test_a_journal_asks_before_it_computes(tmp_path):

@@ -9,14 +9,8 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from hepatojax.mechanism import Rates, Transfer
-from hepatojax.numerics.positive_step import (
-    Arrival,
-    connected_groups,
-    decay_deficit,
-    decay_mean,
-    predict_middle,
-    step_states,
-)
+from hepatojax.numerics.positive_step import Arrival, connected_groups, predict_middle, step_states
+from hepatojax.numerics.safe_math import decay_deficit, decay_mean
 
 
 def chain(y):

@@ -42,6 +42,19 @@ def test_taylor_rates_of_a_right_gradient_are_one_and_two():
     assert r1 == pytest.approx(2.0, abs=0.01)
 
 
+@pytest.mark.parametrize("fault", [0.0, 1e-4])
+def test_a_kink_a_few_thousandths_away_does_not_fail_a_right_gradient(stand_in, fault):
+    """An infusion that slides over a month meets an edge of a macro-step within a ten-thousandth of that range."""
+    function = smooth if fault == 0.0 else with_wrong_derivative(fault)
+
+    def kinked(x):
+        beside = x - (0.02 + 0.96 * jnp.asarray(PLACE)) - jnp.asarray([1.3e-4, -2.1e-4])
+        return function(x) + 3.0 * jnp.sum(jnp.abs(beside))
+
+    found = certify(stand_in(kinked), PLACE)
+    assert found.passed == (fault == 0.0)
+
+
 def test_taylor_rates_take_any_tree():
     tree, way = {"a": jnp.asarray(0.3), "b": jnp.ones(3)}, {"a": jnp.asarray(1.0), "b": -jnp.ones(3)}
     assert taylor_rates(lambda t: jnp.sin(t["a"]) * jnp.sum(t["b"] ** 2), tree, way).r1 == pytest.approx(2.0, abs=0.02)
