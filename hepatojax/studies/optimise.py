@@ -209,7 +209,8 @@ def optimise_dose(
         first: places in 0..1 to start from, instead of screened ones; `starts` is then their number.
 
     Returns:
-        The best place; look at its `verdict`.
+        The best place; look at its `verdict`. Of two starts that differ by less than moving x by 1e-3 changes the
+        objective, the one that converged is the better.
 
     Raises:
         StudyError: an unknown method, limits with "L-BFGS-B", or fewer than one start.
@@ -228,7 +229,7 @@ def optimise_dose(
     refusal = _refusal(program, begun, proof, allow_failed_certificate)
     size = _typical_gradient(begun)
     runs = [_run(memory, None if refusal else method, size) for memory in memories]
-    best = max(runs, key=_order)
+    best = _best(runs, size)
     verdict = refusal or best.verdict
     if verdict == Verdict.CONVERGED and proof is not None and not proof.passed:
         verdict = Verdict.FAILED_CERTIFICATE
@@ -457,6 +458,13 @@ def _verdict(conditions: Conditions, early: Verdict | None, reachable: bool) -> 
     if not conditions.feasible and not reachable:
         return Verdict.INFEASIBLE
     return early or Verdict.STALLED
+
+
+def _best(runs: list[StartOutcome], size: float) -> StartOutcome:
+    """The best start; a converged one counts as no worse than one that did not, within what the conditions resolve."""
+    best = max(runs, key=_order)
+    close = [r for r in runs if r.verdict == Verdict.CONVERGED and best.objective - r.objective <= STATIONARY * size]
+    return max(close, key=_order, default=best)
 
 
 def _order(run: StartOutcome) -> tuple[int, float]:

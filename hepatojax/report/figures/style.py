@@ -43,6 +43,7 @@ SHORT_NAMES = {
     "msc_adherent": "adherent MSC",
     "functional_mass": "functional mass",
     "meld": "MELD",
+    "blocked_peak": "plugged sinusoids",
     "bilirubin_mg_dl": "bilirubin",
     "albumin_g_l": "albumin",
     "inr": "INR",

@@ -82,6 +82,21 @@ def test_an_infeasible_problem_is_called_so(stand_in):
     assert "no place near any start keeps every limit" in optimum.message
 
 
+def test_a_converged_start_is_no_worse_than_one_that_stalled_a_hair_above_it(stand_in):
+    """A hill of height 0 and a roof, whose ridge has no gradient to vanish: a hair higher, or much."""
+
+    def level(top):
+        return lambda x: jnp.maximum(-((x[0] - 0.3) ** 2), top - 0.5 * jnp.abs(x[0] - 0.8)) - (x[1] - 0.5) ** 2
+
+    places = np.asarray([[0.35, 0.45], [0.8005, 0.5]])
+    stalled, converged = 1, 0
+    for top, wanted in ((1e-4, converged), (0.1, stalled)):
+        optimum = optimise_dose(stand_in(level(top)), first=places, certificate=False)
+        assert [start.verdict for start in optimum.starts] == [Verdict.CONVERGED, Verdict.STALLED]
+        assert optimum.starts[stalled].objective > optimum.starts[converged].objective
+        assert optimum.best is optimum.starts[wanted]
+
+
 def test_one_steep_start_does_not_make_the_others_look_like_optima(stand_in):
     """On a cliff the gradient is 500, beside it 0.15: a start there has a way to go, and goes it."""
 
