@@ -73,14 +73,14 @@ def admit(
     Raises:
         HepatojaxError: one line for each problem.
     """
-    from hepatojax.io.scenario.size import require_memory, require_search_memory
+    from hepatojax.io.scenario.size import RUNS_AT_ONCE, require_memory, require_search_memory
 
     study = read_study(options)
     if check is not None:
         check(study, options.file.name)
     image = read_image(study.scenario)
     shape = None if image is None else image.shape
-    require_memory(study.scenario, options.file.name, shape)
+    require_memory(study.scenario, options.file.name, shape, RUNS_AT_ONCE)
     if certified:
         require_search_memory(study.scenario, options.file.name, study.optimise.adjoint, shape)
     require_output(options.output)

@@ -13,7 +13,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from hepatojax.status import SimulationError, Status
-from hepatojax.studies.problem import DoseProblem, Linearised, Program
+from hepatojax.studies.problem import DoseProblem, Linearised, Program, program_of
 
 TAYLOR_STEPS = tuple(float(step) for step in np.geomspace(1e-2, 1e-6, 9))  # three decades where round-off allows
 DIFFERENCE_STEPS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)  # the smallest within minutes of a month
@@ -134,7 +134,7 @@ def certify(problem: DoseProblem | Program, x: ArrayLike, seed: int = 0) -> Grad
     Raises:
         SimulationError: the simulation fails at the place itself.
     """
-    program = problem.program if isinstance(problem, DoseProblem) else problem
+    program = program_of(problem)
     exact = program if program.precision == "float64" or program.twin is None else program.other_precision
     place = MARGIN + (1.0 - 2.0 * MARGIN) * np.asarray(x, float)
     direction = np.random.default_rng(seed).choice((-1.0, 1.0), len(place))

@@ -17,7 +17,7 @@ from hepatojax.status import SimulationError, Status
 from hepatojax.studies.certificate import FAINT, WEAK
 from hepatojax.studies.objective import StudyError
 from hepatojax.studies.optimise import FEASIBLE
-from hepatojax.studies.problem import FORWARD, DoseProblem, Linearised, Program
+from hepatojax.studies.problem import FORWARD, DoseProblem, Linearised, Program, program_of
 
 BOUND = 1e-4
 STEPS = (4e-3, 2e-3, 1e-3, 5e-4, 2.5e-4)  # each half of the one before it
@@ -80,7 +80,7 @@ class Curvature:
     @cached_property
     def program(self) -> Program:
         """The program in float64."""
-        program = _program_of(self.source)
+        program = program_of(self.source)
         if program.precision == "float64":
             return program
         if program.twin is None:
@@ -191,7 +191,7 @@ def flatness(
         StudyError: a gain or share that is not positive, or a place that breaks a limit.
         SimulationError: the simulation fails at the place itself.
     """
-    program, place = _program_of(problem), np.asarray(x, float)
+    program, place = program_of(problem), np.asarray(x, float)
     if not (np.isfinite(gain) and gain > 0 and np.isfinite(share) and share > 0):
         raise StudyError(f"flatness: wants a positive gain and share, got {gain:g} and {share:g}")
     here = program.evaluate_many(place[None])
@@ -319,10 +319,6 @@ def _disagreement(found: np.ndarray, slopes: np.ndarray, here: Linearised) -> fl
     size = max(float(np.linalg.norm(found)), float(np.linalg.norm(slopes)), floor)
     off = float(np.linalg.norm(found - slopes))  # nan where a number is not finite
     return off / size if off > 0 else off
-
-
-def _program_of(problem: DoseProblem | Program) -> Program:
-    return problem.program if isinstance(problem, DoseProblem) else problem
 
 
 def _required(here: Linearised) -> Linearised:

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
-from hepatojax.status import Status
+from hepatojax.status import SimulationError, Status
 from hepatojax.studies.line import FailedPlace, Reading, crossing
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.problem import DoseProblem, Linearised, Program
+from hepatojax.studies.problem import DoseProblem, Linearised, Program, program_of
 from hepatojax.studies.variables import Variable
 
 DOSES = 15
@@ -55,7 +55,7 @@ def equivalent_doses(
         d dose / d value = -(d g / d value) / (d g / d dose)
 
     by a scan over the doses and Newton's method, as the edges of a therapeutic window are found; the derivative is that
-    of the implicit function, without another run.
+    of the implicit function. Other infusions of the schedule stay, and what the attribute does for them is no gain.
 
     Args:
         problem: with two variables, the amount of one infusion on a logarithmic scale and then an entry of the product.
@@ -68,7 +68,7 @@ def equivalent_doses(
     Raises:
         StudyError: other variables, a gain that is not positive, or a value out of its bounds.
     """
-    program = problem.program if isinstance(problem, DoseProblem) else problem
+    program = program_of(problem)
     amount, attribute = _checked(problem.variables if isinstance(problem, DoseProblem) else variables, gain, doses)
     for value in values:
         if not attribute.low <= value <= attribute.high:
@@ -76,6 +76,36 @@ def equivalent_doses(
                 f"{attribute.name}: {value:g} leaves the bounds of the variable, {attribute.low:g}..{attribute.high:g}"
             )
     return tuple(_equivalent(program, amount, attribute, gain, float(value), doses) for value in values)
+
+
+def elasticities(problem: DoseProblem, dose: float) -> dict[str, float]:
+    """What a little more of each attribute of the product is worth: d log dose / d log attribute at equal gain [-].
+
+    By two Jacobians, at the product as it is and at a dose.
+
+    Args:
+        problem: with the amount of one infusion on a logarithmic scale, and then entries of the product, which are not
+            zero. dose: [cells/kg].
+
+    Returns:
+        Entry -> elasticity: -1 where twice as much of it halves the dose.
+
+    Raises:
+        StudyError: other variables. SimulationError: the simulation fails there.
+    """
+    amount = problem.variables[0]
+    for each in problem.variables[1:]:
+        _checked((amount, each), 1.0, DOSES)
+    values = {each.entry: float(getattr(problem.model.product, each.entry)) for each in problem.variables[1:]}
+    beside = [each.place(value) for each, value in zip(problem.variables[1:], values.values(), strict=True)]
+    here, without = (problem.program.linearise(np.asarray([x, *beside])) for x in (amount.place(dose), -math.inf))
+    for each in (here, without):
+        if not each.ok:
+            raise SimulationError(each.status, f"no elasticity: {each.status.describe()}")
+    by_log_dose = here.jacobian[0, 0] / math.log(amount.high / amount.low)
+    by_x = (here.jacobian[0] - without.jacobian[0])[1:]
+    scale = [float(jax.grad(v.value)(x)) / values[v.entry] for v, x in zip(problem.variables[1:], beside, strict=True)]
+    return {name: float(-slope / s / by_log_dose) for name, slope, s in zip(values, by_x, scale, strict=True)}
 
 
 def _checked(variables: Sequence[Variable], gain: float, doses: int) -> tuple[Variable, Variable]:
@@ -102,9 +132,12 @@ def _equivalent(
     def none(reason: str) -> EquivalentDose:
         return EquivalentDose(value, math.nan, math.nan, np.full(outcome.limits.shape[1], math.nan), False, reason)
 
-    failed = np.flatnonzero(outcome.status != Status.OK)
+    finite = np.isfinite(np.column_stack([outcome.objective, outcome.limits]))
+    finite[0, 1:] = True  # nobody asks for the limits without cells
+    status = np.where((outcome.status == Status.OK) & ~finite.all(axis=1), Status.NOT_FINITE, outcome.status)
+    failed = np.flatnonzero(status != Status.OK)
     if len(failed):
-        return none(f"a run of the scan failed: {Status(int(outcome.status[failed[0]])).statement}")
+        return none(f"a run of the scan failed: {Status(int(status[failed[0]])).statement}")
     untreated, over = float(outcome.objective[0]), outcome.objective[1:] - outcome.objective[0] - gain
     reached = np.flatnonzero(over >= 0)
     if not len(reached):
@@ -126,10 +159,10 @@ def _equivalent(
     start = scan[inside] + (scan[outside] - scan[inside]) * over[inside] / (over[inside] - over[outside])
     try:
         x, converged = crossing(read, float(scan[inside]), float(scan[outside]), float(start))
-        here = look(x)
+        here, without = look(x), look(-math.inf)
     except FailedPlace as failure:
         return none(str(failure))
     by_log_dose = here.jacobian[0, 0] / math.log(amount.high / amount.low)
-    by_value = here.jacobian[0, 1] / float(jax.grad(attribute.value)(beside))
+    by_value = (here.jacobian[0, 1] - without.jacobian[0, 1]) / float(jax.grad(attribute.value)(beside))
     dose, limits = float(amount.value(jnp.asarray(x))), here.outcome.limits
     return EquivalentDose(value, dose, float(-by_value / by_log_dose), limits, converged, "")

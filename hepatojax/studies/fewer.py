@@ -10,9 +10,10 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float
 
+from hepatojax.status import Status
 from hepatojax.studies.objective import StudyError
 from hepatojax.studies.optimise import CALLS, DoseOptimum, Verdict, in_units, merit, optimise_dose
-from hepatojax.studies.problem import DoseProblem, Outcome, Program
+from hepatojax.studies.problem import DoseProblem, Outcome, Program, program_of
 
 SHARES = (0.5, 0.2, 0.0)  # of the amount that is to go, one after the other
 AMOUNT = "cells_per_kg["
@@ -64,7 +65,7 @@ def fewer_infusions(
     Raises:
         StudyError: an optimum that is none, or amounts that cannot go to zero.
     """
-    program = problem.program if isinstance(problem, DoseProblem) else problem
+    program = program_of(problem)
     amounts = _amounts(problem, optimum, keep)
     shrinking, caps = _shrinking(program), np.ones(len(program.variables))
     stages = [FewerInfusions(tuple(program.variables[i] for i in amounts), "", optimum)]
@@ -77,7 +78,10 @@ def fewer_infusions(
             caps[going] = share * x[going]
             here = shrinking.with_inputs((program.inputs, jnp.asarray(caps)))
             start = np.divide(np.minimum(found.x, caps), caps, out=np.zeros(len(x)), where=caps > 0)
-            bounded = optimise_dose(here, method, first=start[None], certificate=False, calls=calls)
+            typical = optimum.typical_gradient  # where the others are at their best, the gradient itself says nothing
+            bounded = optimise_dose(
+                here, method, first=start[None], certificate=False, calls=calls, typical_gradient=typical
+            )
             found = _unscaled(problem, bounded, caps)
         kept = tuple(program.variables[i] for i in amounts)
         stages.append(FewerInfusions(kept, program.variables[going], found))
@@ -88,7 +92,7 @@ def fewer_infusions(
 
 def _amounts(problem: DoseProblem | Program, optimum: DoseOptimum, keep: int) -> list[int]:
     """Which variables are amounts; refuses what cannot be reduced."""
-    program = problem.program if isinstance(problem, DoseProblem) else problem
+    program = program_of(problem)
     amounts = [i for i, name in enumerate(program.variables) if name.startswith(AMOUNT)]
     if not 1 <= keep < len(amounts):
         raise StudyError(
@@ -108,7 +112,8 @@ def _missed_least(program: Program, x: Float[np.ndarray, " n"], amounts: list[in
     without[np.arange(len(amounts)), amounts] = 0.0
     outcome = program.evaluate_many(without)
     order = [
-        merit(float(value), excess) if status == 0 else (0, 0.0) for value, excess, status in zip(*outcome, strict=True)
+        merit(float(value), excess) if status == Status.OK and np.isfinite([value, *excess]).all() else (0, 0.0)
+        for value, excess, status in zip(*outcome, strict=True)
     ]
     return amounts[max(range(len(amounts)), key=order.__getitem__)]
 
@@ -124,14 +129,7 @@ def _shrinking(program: Program) -> Program:
         assert closed is not None
         return closed(inputs[1] * x, inputs[0])
 
-    whole = jnp.ones(len(program.variables))
-    return replace(
-        program,
-        function=shrunk,
-        closed=None if closed is None else shrunk_closed,
-        inputs=(program.inputs, whole),
-        twin=None if program.twin is None else (program.twin, whole),
-    )
+    return program.beside(shrunk, shrunk_closed, jnp.ones(len(program.variables)))
 
 
 def _unscaled(problem: DoseProblem | Program, optimum: DoseOptimum, caps: Float[np.ndarray, " n"]) -> DoseOptimum:

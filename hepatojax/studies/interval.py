@@ -12,7 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from hepatojax.status import Status
-from hepatojax.studies.line import FailedPlace, Line, Reading, crossing, highest
+from hepatojax.studies.line import TOLERANCE, FailedPlace, Line, Reading, crossing, highest
 from hepatojax.studies.problem import Program
 from hepatojax.studies.variables import Variable
 
@@ -59,7 +59,8 @@ class Edge(NamedTuple):
 
     x: place in 0..1. dose: [cells/kg]. active: what ends the window here: "gain", the name of a limit, "bound of the
     variable" if nothing does, "failed simulation" or "dead liver" if doses beyond it have no numbers; it is then the
-    last of the scanned doses that has. converged: whether the place is known to the tolerance.
+    last of the scanned doses that has. converged: whether the place is known to the tolerance, and no dose that failed
+    below it may belong to an earlier window.
     """
 
     x: float
@@ -140,6 +141,8 @@ def find_window(program: Program, variable: Variable, least_gain: float, share: 
     first = int(begins[0])
     last = first + int(np.argmin(np.append(inside[first:], False))) - 1
     lower, upper = _edge(seeker, first, first - 1), _edge(seeker, last, last + 1)
+    if _failed_below(seeker, first):
+        lower = lower._replace(converged=False)
     return seeker.window(
         share,
         WindowVerdict.OPEN,
@@ -234,11 +237,36 @@ def _look_between(seeker: _Seeker) -> None:
     try:
         slope = seeker.margin(places[closest]).slope
         beside = closest + (1 if slope > 0 else -1)
-        if slope != 0 and 0 <= beside < len(places) and not np.isnan(scanned[beside]):
-            x, _ = highest(seeker.margin, places[closest], places[beside])
-            seeker.add(x)
+        if slope == 0 or not 0 <= beside < len(places):
+            return
+        if np.isnan(scanned[beside]):
+            _look_towards_a_failure(seeker, places[closest], places[beside])
+        else:
+            seeker.add(highest(seeker.margin, places[closest], places[beside])[0])
     except FailedPlace:
         return
+
+
+def _look_towards_a_failure(seeker: _Seeker, here: float, there: float) -> None:
+    """Look for a window between a dose from where the margin rises and one without numbers, such as a dead liver."""
+    while abs(there - here) > TOLERANCE:
+        middle = 0.5 * (here + there)
+        try:
+            margin = seeker.margin(middle)
+        except FailedPlace:
+            there = middle
+            continue
+        falling = margin.slope * (there - here) <= 0
+        if margin.value >= 0 or falling:
+            seeker.add(highest(seeker.margin, here, middle)[0] if falling else middle)
+            return
+        here = middle
+
+
+def _failed_below(seeker: _Seeker, first: int) -> bool:
+    """Whether a scanned dose below one has no numbers, but for a dead liver."""
+    status = seeker.scan.status[:first]
+    return bool(((status != Status.OK) & (status != Status.DEAD_LIVER)).any())
 
 
 def _why_empty(seeker: _Seeker) -> tuple[WindowVerdict, str]:

@@ -16,7 +16,7 @@ from scipy.stats import qmc
 from hepatojax.status import Status
 from hepatojax.studies.certificate import GradientCertificate, certify
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.problem import DoseProblem, Linearised, Outcome, Program
+from hepatojax.studies.problem import DoseProblem, Linearised, Outcome, Program, program_of
 from hepatojax.therapy.product import CellProduct
 from hepatojax.therapy.schedule import DoseSchedule
 
@@ -136,7 +136,8 @@ class DoseOptimum:
     verdict: how the optimisation ended. best: the start that came out best. values: name -> value of each variable, in
     its unit; x itself where the problem is a bare `Program`. limit_names: of each limit. starts: every one, the most
     promising first. iterates: every place. idle: variables that move neither the objective nor a limit at any start.
-    schedule, product: at the best place; None for a bare `Program`.
+    typical_gradient: what the conditions are relative to. schedule, product: at the best place; None for a bare
+    `Program`.
     """
 
     verdict: Verdict
@@ -147,6 +148,7 @@ class DoseOptimum:
     iterates: tuple[Iterate, ...]
     idle: tuple[str, ...]
     certificate: GradientCertificate | None
+    typical_gradient: float
     schedule: DoseSchedule | None = None
     product: CellProduct | None = None
 
@@ -194,6 +196,7 @@ def optimise_dose(
     on_iterate: Callable[[Iterate], None] | None = None,
     record: Record | None = None,
     first: Float[np.ndarray, "s n"] | None = None,
+    typical_gradient: float | None = None,
 ) -> DoseOptimum:
     """Maximise the objective of a problem under its limits, from several starts.
 
@@ -207,6 +210,8 @@ def optimise_dose(
         calls: places that a start may compute. on_iterate: called with every place that was computed or recalled.
         record: of an earlier search of the same problem, which is then not repeated; nothing by default.
         first: places in 0..1 to start from, instead of screened ones; `starts` is then their number.
+        typical_gradient: what the conditions of an optimum are relative to, the lower median of the gradients at the
+            starts by default; a search that starts from an optimum wants that of the search before it.
 
     Returns:
         The best place; look at its `verdict`. Of two starts that differ by less than moving x by 1e-3 changes the
@@ -215,7 +220,7 @@ def optimise_dose(
     Raises:
         StudyError: an unknown method, limits with "L-BFGS-B", or fewer than one start.
     """
-    program = problem.program if isinstance(problem, DoseProblem) else problem
+    program = program_of(problem)
     starts = starts if first is None else len(first)
     _check(program, method, starts)
     record = Record() if record is None else record
@@ -226,8 +231,8 @@ def optimise_dose(
     if certificate and begun:
         at = next(m.x for m in memories if m.here.ok)
         proof = record.certificate(at, seed, lambda: certify(program, at, seed))
-    refusal = _refusal(program, begun, proof, allow_failed_certificate)
-    size = _typical_gradient(begun)
+    size = _typical_gradient(begun) if typical_gradient is None else typical_gradient
+    refusal = _refusal(program, begun, size, proof, allow_failed_certificate)
     runs = [_run(memory, None if refusal else method, size) for memory in memories]
     best = _best(runs, size)
     verdict = refusal or best.verdict
@@ -235,7 +240,9 @@ def optimise_dose(
         verdict = Verdict.FAILED_CERTIFICATE
     values = dict(zip(program.variables, best.x.tolist(), strict=True))
     iterates = tuple(iterate for memory in memories for iterate in memory.iterates)
-    found = DoseOptimum(verdict, best, values, program.limits, tuple(runs), iterates, _idle(program, begun), proof)
+    found = DoseOptimum(
+        verdict, best, values, program.limits, tuple(runs), iterates, _idle(program, begun), proof, size
+    )
     return in_units(problem, found)
 
 
@@ -382,7 +389,7 @@ def _typical_gradient(begun: list[Linearised]) -> float:
 
 
 def _refusal(
-    program: Program, begun: list[Linearised], proof: GradientCertificate | None, allowed: bool
+    program: Program, begun: list[Linearised], size: float, proof: GradientCertificate | None, allowed: bool
 ) -> Verdict | None:
     """Why no solver should start, if there is a reason."""
     if not begun:
@@ -390,7 +397,7 @@ def _refusal(
     if proof is not None and not proof.passed and not allowed:
         return Verdict.FAILED_CERTIFICATE
     largest = max(abs(float(here.outcome.objective)) for here in begun)
-    steepest = max(float(np.linalg.norm(here.jacobian[0])) for here in begun)
+    steepest = max(size, *(float(np.linalg.norm(here.jacobian[0])) for here in begun))
     return Verdict.INSENSITIVE if steepest <= program.round_off * largest else None
 
 

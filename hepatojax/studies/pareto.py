@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from hepatojax.studies.objective import StudyError
 from hepatojax.studies.optimise import CALLS, DoseOptimum, Verdict, in_units, optimise_dose
-from hepatojax.studies.problem import DoseProblem, Outcome, Program
+from hepatojax.studies.problem import DoseProblem, Outcome, Program, program_of
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def pareto_front(
     Raises:
         StudyError: no such limit, or epsilons that neither rise nor fall.
     """
-    program = problem.program if isinstance(problem, DoseProblem) else problem
+    program = program_of(problem)
     given = np.asarray(epsilons, float)
     _check(program, harm, given)
     shifting = _shifting(program, harm)
@@ -84,7 +84,9 @@ def pareto_front(
         here = shifting.with_inputs((program.inputs, jnp.asarray(epsilon)))
         optimum = None
         if points and points[-1].converged:
-            optimum = optimise_dose(here, first=points[-1].optimum.x[None], certificate=False, **options)
+            before = points[-1].optimum
+            typical = before.typical_gradient
+            optimum = optimise_dose(here, first=before.x[None], certificate=False, typical_gradient=typical, **options)
         if optimum is None or optimum.verdict != Verdict.CONVERGED:
             optimum = optimise_dose(here, starts=starts, certificate=not proven, **options)
             proven = proven or (optimum.certificate is not None and optimum.certificate.passed)
@@ -118,11 +120,4 @@ def _shifting(program: Program, harm: str) -> Program:
         excess = closed(x, inputs[0])
         return excess if at < simulated else excess.at[at - simulated].add(-inputs[1])
 
-    none = jnp.zeros(())
-    return replace(
-        program,
-        function=shifted,
-        closed=None if closed is None else shifted_closed,
-        inputs=(program.inputs, none),
-        twin=None if program.twin is None else (program.twin, none),
-    )
+    return program.beside(shifted, shifted_closed, jnp.zeros(()))

@@ -53,7 +53,7 @@ class PatientProgram:
     @property
     def program(self) -> Program:
         """The program of one patient."""
-        return self.source.program if isinstance(self.source, DoseProblem) else self.source
+        return program_of(self.source)
 
     def linearise(self, x: ArrayLike, inputs: Any) -> PatientGradients:
         """Outcome and Jacobian of every patient, in the cheaper mode, some patients in one compiled call.

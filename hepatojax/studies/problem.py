@@ -106,6 +106,21 @@ class Program:
         other = "float64" if self.precision == "float32" else "float32"
         return dataclasses.replace(self, inputs=self.twin, twin=self.inputs, precision=other)
 
+    def beside(self, function: Callable[..., Outcome], closed: Callable[..., Array], more: Any) -> Program:
+        """A program whose inputs are (those of this one, something more), so that this changes without compilation.
+
+        Args:
+            function, closed: of x and these inputs; `closed` only counts where this one has limits without simulation.
+            more: what stands beside the inputs, and beside their twin.
+        """
+        return dataclasses.replace(
+            self,
+            function=function,
+            closed=None if self.closed is None else closed,
+            inputs=(self.inputs, more),
+            twin=None if self.twin is None else (self.twin, more),
+        )
+
     def with_inputs(self, inputs: Any) -> Program:
         """The same function of other inputs of the same kind, with everything compiled in common; it has no twin."""
         other = dataclasses.replace(self, inputs=inputs, twin=None)
@@ -284,6 +299,11 @@ class DoseProblem:
     def _closed_excess(self, x: Array, inputs: tuple[LiverModel, LiverState, DoseSchedule]) -> Array:
         schedule, _ = dosed(self.variables, inputs[2], inputs[0].product, x)
         return _stacked(self._limits[1], Course({}, schedule, self._rows))
+
+
+def program_of(problem: DoseProblem | Program) -> Program:
+    """The program of a problem; a bare one is its own."""
+    return problem.program if isinstance(problem, DoseProblem) else problem
 
 
 def in_precision(model: LiverModel, state: LiverState, precision: str) -> tuple[LiverModel, LiverState]:

@@ -16,7 +16,7 @@ from hepatojax.scenario import ROUTES
 from hepatojax.status import Status
 from hepatojax.studies.interval import Window, find_window
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.problem import DoseProblem, Program
+from hepatojax.studies.problem import DoseProblem, Program, program_of
 from hepatojax.studies.variables import Variable
 from hepatojax.therapy.product import CellProduct
 from hepatojax.tissue.geometry import Lobule
@@ -100,7 +100,10 @@ class WindowStudy:
 
     @property
     def common(self) -> tuple[float, float] | None:
-        """Doses [cells/kg] inside every window, the nominal one and those of the band; None if there are none."""
+        """Doses [cells/kg] inside every window, the nominal one and those of the band.
+
+        None if there are none, or if one of the windows is empty or not known.
+        """
         ends = [(w.lower.dose, w.upper.dose) for w in self.windows if w.lower is not None and w.upper is not None]
         if len(ends) < len(self.windows):
             return None
@@ -148,7 +151,7 @@ def therapeutic_window(
         StudyError: another number of variables, one that is no amount or not logarithmic, no factor, or a number out of
             its range.
     """
-    program = problem.program if isinstance(problem, DoseProblem) else problem
+    program = program_of(problem)
     if isinstance(problem, DoseProblem):
         variable = problem.variables[0]
     variable = _checked(program, variable, least_gain, share, doses, factors)

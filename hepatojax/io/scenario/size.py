@@ -21,12 +21,13 @@ BYTES_PER_CELL = {"float32": 1600.0, "float64": 2600.0}  # states, solver vector
 # of a gradient, measured at 26x30x8 over 112 and 64x74x32 over 4 macro-steps in float32; float64 is twice that. The sum
 # was 8.3e9 at 64x74x32 over 112, as observed
 GRADIENT_COMPILER_BYTES = 3.2e9  # which the compiler hardly hands back
-CERTIFICATE_COMPILER_BYTES = 0.6e9  # beside it, for its programs find room in what was freed; on a column of 4 cells
+SEARCH_COMPILER_BYTES = 3.8e9  # with a certificate, whose programs find room in what was freed; on a column of 4 cells
 GRADIENT_BYTES_PER_CELL = {"float32": 5800.0, "float64": 11600.0}  # while one macro-step is differentiated
 KEPT_BYTES_PER_CELL = {"float32": 250.0, "float64": 500.0}  # of each macro-step whose solutions are saved
 # a second start saves most of the preparation
 SECONDS_PER_CELL_STEP = {"float32": 3.6e-6, "float64": 7.2e-6}
 PREPARATION_SECONDS = {"healthy": 60.0, "chronic": 100.0}  # compilation, rest, state at day 0
+RUNS_AT_ONCE = 8  # `BATCH` of hepatojax.studies.problem, for the screening, the scans and the certificate of a study
 GIB = float(1 << 30)
 
 
@@ -140,9 +141,9 @@ def _oxygen(parameters: Parameters) -> tuple[float, float, float]:
     return dissolved, dissolved + oxygen.capacity_mM * ratio / (1.0 + ratio), parameters.metabolism.uptake_at_rest
 
 
-def memory_gib(cells: tuple[int, int, int], precision: str) -> float:
-    """Expected peak memory of a run [GiB]: that of the compiler, or that of the cells where they need more."""
-    return max(COMPILER_PEAK_BYTES, RUNTIME_BYTES + BYTES_PER_CELL[precision] * math.prod(cells)) / GIB
+def memory_gib(cells: tuple[int, int, int], precision: str, runs: int = 1) -> float:
+    """Expected peak memory of a run, or of several at once [GiB]: the larger one of compiler and cells."""
+    return max(COMPILER_PEAK_BYTES, RUNTIME_BYTES + runs * BYTES_PER_CELL[precision] * math.prod(cells)) / GIB
 
 
 def gradient_memory_gib(cells: tuple[int, int, int], precision: str, macro_steps: int, adjoint: str) -> float:
@@ -164,29 +165,37 @@ def search_memory_gib(cells: tuple[int, int, int], macro_steps: int, adjoint: st
     """Expected peak memory of a search with a certified gradient [GiB].
 
     The certificate computes the gradient in both precisions, whichever the search has: float64 sets the memory of the
-    cells, and the programs of both are compiled.
+    cells, and the programs of both are compiled. It also does `RUNS_AT_ONCE`.
 
     Args:
         cells, macro_steps, adjoint: see `gradient_memory_gib`.
     """
-    return gradient_memory_gib(cells, "float64", macro_steps, adjoint) + CERTIFICATE_COMPILER_BYTES / GIB
+    return (_search_bytes_per_cell(macro_steps, adjoint) * math.prod(cells) + SEARCH_COMPILER_BYTES) / GIB
 
 
-def require_memory(scenario: Scenario, source: str, image_shape: tuple[int, ...] | None = None) -> None:
+def _search_bytes_per_cell(macro_steps: int, adjoint: str) -> float:
+    gradient = _gradient_bytes_per_cell("float64", macro_steps, adjoint)
+    return max(gradient, RUNS_AT_ONCE * BYTES_PER_CELL["float64"])
+
+
+def require_memory(scenario: Scenario, source: str, image_shape: tuple[int, ...] | None = None, runs: int = 1) -> None:
     """Refuse a scenario that this machine's memory cannot hold, before anything is allocated.
 
     Args:
         scenario: checked. source: what messages begin with. image_shape: (nz, ny, nx) of its label image, if any.
+        runs: how many are done at once.
 
     Raises:
         ScenarioError: with the memory needed and the memory that is free.
     """
     size = scenario_size(scenario, image_shape=image_shape)
     free = free_memory_gib()
-    if size.memory_gib > free:
+    needed = memory_gib(size.cells, scenario.run.precision, runs)
+    if needed > free:
         nx, ny, nz = size.cells
-        message = f"{nx} x {ny} x {nz} cells need about {size.memory_gib:.3g} GiB and {free:.3g} GiB are free"
-        raise ScenarioError(source, [Problem(_size_key(scenario), f"{message}; {_fitting(free, scenario)}")])
+        often = f", {runs} runs at once," if runs > 1 else ""
+        message = f"{nx} x {ny} x {nz} cells{often} need about {needed:.3g} GiB and {free:.3g} GiB are free"
+        raise ScenarioError(source, [Problem(_size_key(scenario), f"{message}; {_fitting(free, scenario, runs)}")])
 
 
 def require_search_memory(
@@ -220,20 +229,19 @@ def _size_key(scenario: Scenario) -> str:
     return "grid.cells" if scenario.grid.cells else "grid.spacing_um"
 
 
-def _fitting(free_gib: float, scenario: Scenario) -> str:
+def _fitting(free_gib: float, scenario: Scenario, runs: int) -> str:
     """How many cells the free memory holds, as the end of a message."""
     if free_gib * GIB < COMPILER_PEAK_BYTES:
         return f"compilation alone needs {COMPILER_PEAK_BYTES / GIB:.3g} GiB on any grid"
-    largest = (free_gib * GIB - RUNTIME_BYTES) / BYTES_PER_CELL[scenario.run.precision]
+    largest = (free_gib * GIB - RUNTIME_BYTES) / (runs * BYTES_PER_CELL[scenario.run.precision])
     return f"at most {largest:.2g} cells fit in {scenario.run.precision}"
 
 
 def _searchable(free_gib: float, macro_steps: int) -> str:
     """How many cells a search has memory for, as the end of a message."""
-    compilers = GRADIENT_COMPILER_BYTES + CERTIFICATE_COMPILER_BYTES
-    if free_gib * GIB < compilers:
-        return f"compilation alone needs {compilers / GIB:.3g} GiB on any grid"
-    largest = (free_gib * GIB - compilers) / _gradient_bytes_per_cell("float64", macro_steps, "two-level")
+    if free_gib * GIB < SEARCH_COMPILER_BYTES:
+        return f"compilation alone needs {SEARCH_COMPILER_BYTES / GIB:.3g} GiB on any grid"
+    largest = (free_gib * GIB - SEARCH_COMPILER_BYTES) / _search_bytes_per_cell(macro_steps, "two-level")
     return f'at most {largest:.2g} cells fit with adjoint = "two-level"'
 
 

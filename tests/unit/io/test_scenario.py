@@ -17,9 +17,11 @@ from hepatojax.io.scenario.overrides import parse_setting
 from hepatojax.io.scenario.reference import key_tables
 from hepatojax.io.scenario.size import (
     GIB,
+    RUNS_AT_ONCE,
     _left_to_group,
     gradient_memory_gib,
     memory_gib,
+    require_memory,
     require_search_memory,
     scenario_size,
     search_memory_gib,
@@ -36,6 +38,7 @@ from hepatojax.scenario import (
     domain_extent_um,
     grid_cells,
 )
+from hepatojax.studies.problem import BATCH
 
 ROOT = Path(__file__).parents[3]
 TWO_ARMS = """
@@ -312,6 +315,20 @@ def test_size_states_the_numbers_of_the_physics():
 def test_memory_grows_with_cells_and_precision():
     large = (128, 128, 128)
     assert memory_gib(large, "float64") > memory_gib(large, "float32") > memory_gib((8, 8, 8), "float32")
+
+
+def test_several_runs_at_once_need_the_cells_of_each(monkeypatch):
+    cells = (64, 74, 32)
+    more = memory_gib(cells, "float32", RUNS_AT_ONCE) - memory_gib(cells, "float32", 7)
+    assert more == pytest.approx(151552 * 1600 / 2**30)
+    assert RUNS_AT_ONCE == BATCH
+    scenario = Scenario(grid=GridSpec(cells=cells))
+    monkeypatch.setattr("hepatojax.io.scenario.size.free_memory_gib", lambda: 2.2)
+    require_memory(scenario, "study.toml")
+    with pytest.raises(
+        ScenarioError, match=r"cells, 8 runs at once, need about 2.64 GiB and 2.2 GiB are free; at most"
+    ):
+        require_memory(scenario, "study.toml", None, RUNS_AT_ONCE)
 
 
 def test_a_gradient_needs_more_the_more_steps_it_saves():

@@ -1,10 +1,14 @@
 """Doses of equal gain with a closed form, their derivative, and what has none."""
 
+from types import SimpleNamespace
+
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hepatojax.studies.equivalence import equivalent_doses
+from hepatojax.studies.equivalence import elasticities, equivalent_doses
 from hepatojax.studies.objective import StudyError
+from hepatojax.studies.problem import DoseProblem
 from hepatojax.studies.variables import Variable
 
 AMOUNT = Variable("cells_per_kg[0]", 1e4, 1e8, "log")
@@ -62,6 +66,39 @@ def test_the_derivative_is_that_of_the_curve(doses):
     assert found[0].slope != pytest.approx(found[4].slope, rel=1e-2)
 
 
+def test_what_the_attribute_does_for_other_infusions_is_no_gain(doses):
+    """Another infusion of 1e6 profits from homing too: the gain is that over the course without the free one."""
+
+    def objective(x):
+        e = (AMOUNT.value(x[0]) + HALF) * HOMING.value(x[1])
+        return e / (e + HALF)
+
+    values = 1.0 + 0.1 * np.arange(-2, 3)
+    found = doses(objective, gain=0.1, values=values.tolist())
+    without = values / (values + 1.0)
+    expected = HALF * ((without + 0.1) / (0.9 - without) / values - 1.0)
+    np.testing.assert_allclose([each.dose for each in found], expected, rtol=2e-3)
+    logs = np.log(expected)
+    slope = (8.0 * (logs[3] - logs[1]) - (logs[4] - logs[0])) / (12.0 * 0.1)
+    assert found[2].slope == pytest.approx(slope, rel=2e-2)
+
+
+def test_elasticities_of_every_attribute_at_once(stand_in):
+    """e = d h p^0.3 / (e + K) over what homing does without the dose: -1 and -0.3, whatever else homing does."""
+    potency = Variable("product.potency_hgf", 0.5, 8.0)
+
+    def objective(x):
+        e = AMOUNT.value(x[0]) * HOMING.value(x[1]) * potency.value(x[2]) ** 0.3
+        return e / (e + HALF) + 3.0 * HOMING.value(x[1])
+
+    problem = object.__new__(DoseProblem)  # of which only this is read
+    product = SimpleNamespace(homing=2.0, potency_hgf=1.5)
+    parts = {"model": SimpleNamespace(product=product), "variables": (AMOUNT, HOMING, potency)}
+    problem.__dict__.update(parts, program=stand_in(objective, variables=3))
+    found = elasticities(problem, 3e5)
+    assert found == {"homing": pytest.approx(-1.0, rel=1e-9), "potency_hgf": pytest.approx(-0.3, rel=1e-9)}
+
+
 def test_harms_at_equal_gain_are_told(doses):
     """A harm that grows with the dose alone falls as homing rises."""
     found = doses(None, lambda x: AMOUNT.value(x[0]) / HALF - 1.0)
@@ -75,6 +112,7 @@ def test_harms_at_equal_gain_are_told(doses):
         ({"gain": 2.0}, "the gain reaches 0.9"),
         ({"gain": 1e-4}, "below the bounds of the amount"),
         ({"dies": lambda x: AMOUNT.value(x[0]) > 1e7}, "oxygen did not converge"),
+        ({"objective": lambda x: jnp.where(x[0] > 0.2, saturating(HOMING)(x), jnp.nan)}, "a value is not finite"),
         ({"dies": lambda x: (x[0] > 0.34) & (x[0] < 0.36), "values": (1.0,), "doses": 5}, "oxygen did not converge"),
     ],
 )

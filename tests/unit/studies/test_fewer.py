@@ -64,6 +64,43 @@ def test_what_went_is_exactly_zero_and_stays():
     assert stages[2].optimum.values["cells_per_kg[2]"] == 0.0
 
 
+def inside(x):
+    """Amounts that are best inside their bounds, where no limit is active and the gradient vanishes."""
+    return jnp.sum(WORTH * (1.0 - jnp.exp(-3.0 * x[:3])) - 0.3 * x[:3]) - (x[3] - 0.3) ** 2
+
+
+def unbounded(objective):
+    def function(x, inputs):
+        return Outcome(objective(x), jnp.zeros(0), jnp.asarray(int(Status.OK)))
+
+    return dataclasses.replace(program(), function=function, limits=())
+
+
+def test_an_optimum_where_the_gradient_vanishes_is_still_judged_by_the_first_search():
+    stages = fewer_infusions(unbounded(inside), optimise_dose(unbounded(inside), starts=2))
+    assert [stage.optimum.verdict for stage in stages] == [Verdict.CONVERGED] * 3
+    np.testing.assert_allclose(stages[-1].optimum.x[0], np.log(10.0) / 3.0, atol=2e-3)
+
+
+def test_an_amount_that_is_already_zero_goes_without_a_loss():
+    def useless(x):
+        return inside(x) - 2.0 * x[1]
+
+    whole = optimise_dose(unbounded(useless), starts=2)
+    stage = fewer_infusions(unbounded(useless), whole, keep=2)[1]
+    assert stage.dropped == "cells_per_kg[1]"
+    assert stage.converged
+    assert stage.optimum.objective == pytest.approx(whole.objective, abs=1e-6)
+
+
+def test_a_schedule_without_a_number_is_not_the_least_missed():
+    def undefined(x):
+        return jnp.where(x[0] > 0.0, inside(x), jnp.nan)
+
+    stages = fewer_infusions(unbounded(undefined), optimise_dose(unbounded(undefined), starts=2))
+    assert [stage.dropped for stage in stages] == ["", "cells_per_kg[1]", "cells_per_kg[2]"]
+
+
 def test_a_closed_limit_reads_what_is_left():
     """The same budget as a limit that takes no simulation."""
 

@@ -56,6 +56,13 @@ def test_each_optimum_starts_from_the_one_before(stand_in):
         np.testing.assert_array_equal(later.optimum.best.first, earlier.optimum.x)
 
 
+def test_a_limit_that_is_not_active_needs_no_new_search(stand_in):
+    """Beyond 0.4 the top itself keeps the harm: the gradient vanishes there, and one start is enough all the same."""
+    front = pareto_front(stand_in(hill, harm), "limit 0", (0.3, 0.5, 0.6), starts=4, certificate=False)
+    assert all(point.converged for point in front.points)
+    assert [len(point.optimum.starts) for point in front.points] == [4, 1, 1]
+
+
 def test_a_harm_that_cannot_be_kept_is_no_point_of_the_front(stand_in):
     front = pareto_front(stand_in(hill, harm), "limit 0", (-1.5, -0.5), starts=2, certificate=False)
     assert front.points[0].optimum.verdict == Verdict.INFEASIBLE

@@ -202,6 +202,37 @@ def test_a_failure_between_the_scanned_doses_is_no_empty_window(windowed):
     assert "between them" in window.reason
 
 
+@pytest.mark.parametrize("share", [0.4, 0.2])
+def test_a_window_between_the_last_living_and_the_first_dead_liver_is_found(stand_in, share):
+    """A gain of 0.2 is reached from 3e6 on, the liver dies beyond 5e6; or the gain is not reached before that."""
+
+    def function(x, inputs):
+        d = dose_of(x)
+        dead = d > 5e6
+        return Outcome(share * d / (d + 3e6), jnp.zeros(0), jnp.where(dead, int(Status.DEAD_LIVER), int(Status.OK)))
+
+    program = Program(function, jnp.zeros(()), ("x0",))
+    window = therapeutic_window(program, 0.2, [IDLE], variable=AMOUNT, doses=5).window
+    if share == 0.4:
+        assert window.open
+        assert window.lower.dose == pytest.approx(3e6, rel=1e-3)
+        assert window.upper.active == DEAD
+        assert 3e6 < window.upper.dose <= 5e6
+    else:
+        assert (window.verdict, window.converged) == (WindowVerdict.NO_GAIN, True)
+
+
+def test_a_failure_below_the_first_interval_may_hide_an_earlier_one(windowed):
+    def humps(x):
+        return jnp.where(jnp.isinf(x[0]), 0.0, jnp.sin(3.0 * jnp.pi * x[0]) ** 2)
+
+    whole = windowed(humps, least_gain=0.5, doses=25)
+    assert whole.converged and whole.upper.x < 0.3
+    hidden = windowed(humps, least_gain=0.5, doses=25, dies=lambda x: (x[0] > 0.05) & (x[0] < 0.28))
+    assert hidden.lower.x > 0.3
+    assert not hidden.lower.converged and not hidden.converged
+
+
 def test_what_is_unknown_over_a_band_is_not_called_empty():
     """Of a factor of 0 and 2, none of the doses runs at 0; of one of 0.5 and 2 all do."""
 
