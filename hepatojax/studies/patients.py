@@ -14,7 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.problem import BATCH, FORWARD, DoseProblem, Linearised, Numbers, Outcome, Program
+from hepatojax.studies.problem import BATCH, FORWARD, DoseProblem, Linearised, Numbers, Outcome, Program, program_of
 
 
 class PatientGradients(NamedTuple):
