@@ -30,7 +30,7 @@ from hepatojax.model import (
     slow_rates,
     structure,
 )
-from hepatojax.numerics.adjoint import scan_steps
+from hepatojax.numerics.adjoint import one_by_one, scan_steps
 from hepatojax.numerics.positive_step import Arrival, Budget, predict_middle, step_states
 from hepatojax.state import LiverState, QuasiSteady
 from hepatojax.status import Status
@@ -277,12 +277,12 @@ def move_cells(
     random = p.msc_motility * SECONDS_PER_HOUR
     paths = {"quiescent": (away, 0.0), "primed": (away, 0.0), "msc_adherent": (towards, random)}
     potentials, motilities = zip(*paths.values(), strict=True)
-    moved = lax.map(  # one program for all of them
+    moved = one_by_one(  # one program for all of them
         lambda path: migrate(grid, path[0], path[1], path[2], step_h, tolerance=tolerance),
         (jnp.stack([states[name] for name in paths]), jnp.stack(potentials), jnp.asarray(motilities)),
     )
     converged = eased.converged & moved.converged.all()
-    after = dict(zip(paths, moved.density, strict=True))
+    after = dict(zip(paths, jnp.unstack(moved.density), strict=True))
     label = carried_label(states["msc_label"], states["msc_adherent"], after["msc_adherent"])
     return {**states, **after, "msc_label": label}, converged
 

@@ -63,6 +63,18 @@ def scan_steps(
     return end, jax.tree.map(lambda a: a.reshape(count, *a.shape[2:]), reports)
 
 
+def one_by_one(function: Callable[[Any], Any], inputs: Any) -> Any:
+    """`lax.map`, whose reverse pass does each item anew from its inputs and the solutions named `SOLUTION`.
+
+    Without it the reverse pass of a loop stacks all that the derivative of every item needs, and copies the stacks.
+
+    Args:
+        function: of one item. inputs: any pytree of arrays, items leading.
+    """
+    policy = jax.checkpoint_policies.save_only_these_names(SOLUTION)
+    return lax.map(jax.checkpoint(function, policy=policy, prevent_cse=False), inputs)
+
+
 def segments_of(count: int, checkpoints: int | None = None) -> int:
     """Number of segments of a two-level adjoint: the one asked for, or the largest divisor up to the square root.
 

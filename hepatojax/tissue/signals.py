@@ -18,6 +18,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree, static
+from hepatojax.numerics.adjoint import one_by_one
 from hepatojax.numerics.grid import Grid
 from hepatojax.numerics.linear_solve import conjugate_gradient
 from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan, v_cycle
@@ -338,11 +339,13 @@ def solve_signals(
     Returns:
         A `Signal` whose entries all have the species leading.
     """
+    single = grid.astype(secretion_nM_s.dtype)  # once, and not in every turn of the loop and of its reverse
+    flow = plasma_flow.astype(secretion_nM_s.dtype)
 
     def one(species: tuple) -> Signal:
-        return solve_signal(grid, plasma_flow, *species, tolerance=tolerance)
+        return solve_signal(single, flow, *species, tolerance=tolerance)
 
-    return lax.map(one, (secretion_nM_s, uptake_per_s, parameters, body, guess_nM))
+    return one_by_one(one, (secretion_nM_s, uptake_per_s, parameters, body, guess_nM))
 
 
 def _problem(

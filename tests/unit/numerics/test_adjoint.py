@@ -4,8 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
+from jax.ad_checkpoint import checkpoint_name
 
-from hepatojax.numerics.adjoint import ADJOINTS, scan_steps, segments_of
+from hepatojax.numerics.adjoint import ADJOINTS, one_by_one, scan_steps, segments_of
+from hepatojax.numerics.quasi_steady import SOLUTION
 
 STEPS, SIZE = 24, 1000
 
@@ -55,3 +58,38 @@ def test_segments_divide_the_steps():
         segments_of(12, 5)
     with pytest.raises(ValueError, match=", ".join(ADJOINTS)):
         course(jnp.asarray(0.3), "recompute")
+
+
+def chain(item):
+    """A long chain of functions whose derivative needs every link."""
+    x, rate = item
+    for _ in range(8):
+        x = jnp.sin(rate * x)
+    return checkpoint_name(jnp.cumsum(x), SOLUTION)
+
+
+def test_one_by_one_is_a_map_with_both_derivatives():
+    items = (jnp.linspace(0.1, 2.0, 3 * SIZE).reshape(3, SIZE), jnp.asarray([0.9, 1.0, 1.1]))
+    tangents = jax.tree.map(jnp.cos, items)
+
+    def squares(mapped, items):
+        return jnp.sum(mapped(chain, items) ** 2)
+
+    np.testing.assert_allclose(one_by_one(chain, items), lax.map(chain, items), rtol=1e-14)
+    reverse = jax.grad(lambda items: squares(one_by_one, items))(items)
+    for got, wanted in zip(reverse, jax.grad(lambda items: squares(lax.map, items))(items), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-9)
+    forward = jax.jvp(lambda items: squares(one_by_one, items), (items,), (tangents,))[1]
+    along = sum(jnp.vdot(g, t) for g, t in zip(reverse, tangents, strict=True))
+    np.testing.assert_allclose(forward, along, rtol=1e-11)
+
+
+def test_one_by_one_keeps_inputs_and_solutions_only():
+    """Numbers kept for the reverse pass: two fields an item and some scalars, instead of one field a link."""
+    items = (jnp.linspace(0.1, 2.0, 3 * SIZE).reshape(3, SIZE), jnp.asarray([0.9, 1.0, 1.1]))
+
+    def kept(mapped):
+        return sum(np.size(leaf) for leaf in jax.tree.leaves(jax.vjp(lambda x: mapped(chain, x), items)[1]))
+
+    assert kept(one_by_one) <= 2 * 3 * SIZE + 20
+    assert kept(lax.map) >= 8 * 3 * SIZE
