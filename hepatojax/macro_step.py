@@ -282,7 +282,7 @@ def move_cells(
         (jnp.stack([states[name] for name in paths]), jnp.stack(potentials), jnp.asarray(motilities)),
     )
     converged = eased.converged & moved.converged.all()
-    after = dict(zip(paths, jnp.unstack(moved.density), strict=True))
+    after = dict(zip(paths, moved.density, strict=True))
     label = carried_label(states["msc_label"], states["msc_adherent"], after["msc_adherent"])
     return {**states, **after, "msc_label": label}, converged
 

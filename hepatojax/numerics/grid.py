@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import jax.numpy as jnp
 import numpy as np
-from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from hepatojax.mechanism import pytree, static
@@ -14,7 +13,7 @@ AXES = (0, 1, 2)  # z, y, x
 
 @pytree
 class Grid:
-    """Cut-cell grid of a tissue block; arrays are (nz, ny, nx), float64 unless cast.
+    """Cut-cell grid of a tissue block; arrays are (nz, ny, nx), float64.
 
     spacing_um: cell size (hz, hy, hx) [um].
     volume: tissue volume in each cell [um3]; zero outside the tissue.
@@ -45,11 +44,6 @@ class Grid:
         """The same tissue grown by a linear scale: volumes by its cube, face conductances by its first power."""
         volume = self.volume * linear_scale**3
         return Grid(self.spacing_um, volume, tuple(f * linear_scale for f in self.faces))
-
-    def astype(self, dtype: DTypeLike) -> Grid:
-        """The same grid in another precision, for solves that need no more; sums over it want float64."""
-        faces = tuple(jnp.asarray(face, dtype) for face in self.faces)
-        return Grid(self.spacing_um, jnp.asarray(self.volume, dtype), faces)
 
     def integral(self, field: Array) -> Float[Array, ""]:
         """Volume integral of a field, summed in float64 [unit um3]."""

@@ -87,8 +87,7 @@ def build_hierarchy(conductance: Faces, sink: Float[Array, "nz ny nx"], plan: Pl
 def restrict(field: Array, axes: tuple[int, ...]) -> Array:
     """Sum over the fine cells of each coarse cell; odd sizes are padded by an empty cell."""
     for axis in axes:
-        pairs = _pairs(field, axis)
-        field = _one_of(pairs, axis, 0) + _one_of(pairs, axis, 1)  # a reduction of two costs three times as much
+        field = _pairs(field, axis).sum(axis + 1)
     return field
 
 
@@ -187,13 +186,8 @@ def _pairs(field: Array, axis: int) -> Array:
     return field.reshape(shape)
 
 
-def _one_of(pairs: Array, axis: int, place: int) -> Array:
-    """First or second fine cell of each coarse cell."""
-    return lax.index_in_dim(pairs, place, axis + 1, keepdims=False)
-
-
 def _coarse_conductance(conductance: Array, axis: int, axes: tuple[int, ...]) -> Array:
     """Half the fine faces that make up a coarse face where the distance doubles, all of them where it does not."""
     if axis in axes:
-        conductance = 0.5 * _one_of(_pairs(conductance, axis), axis, 1)
+        conductance = 0.5 * lax.index_in_dim(_pairs(conductance, axis), 1, axis + 1, keepdims=False)
     return restrict(conductance, tuple(a for a in axes if a != axis))

@@ -339,11 +339,9 @@ def solve_signals(
     Returns:
         A `Signal` whose entries all have the species leading.
     """
-    single = grid.astype(secretion_nM_s.dtype)  # once, and not in every turn of the loop and of its reverse
-    flow = plasma_flow.astype(secretion_nM_s.dtype)
 
     def one(species: tuple) -> Signal:
-        return solve_signal(single, flow, *species, tolerance=tolerance)
+        return solve_signal(grid, plasma_flow, *species, tolerance=tolerance)
 
     return one_by_one(one, (secretion_nM_s, uptake_per_s, parameters, body, guess_nM))
 
