@@ -14,8 +14,10 @@ from hepatojax.io.study import Study, load_study
 from hepatojax.io.study.parts import study_parts
 from hepatojax.report.figures.schedules import NamedSchedule, schedule_rows
 from hepatojax.studies.fewer import fewer_infusions
+from hepatojax.studies.objective import CELLS_UNIT
 from hepatojax.studies.problem import DoseProblem
 from hepatojax.therapy.schedule import DoseSchedule
+from hepatojax.units import HOURS_PER_DAY
 
 HERE = Path(__file__).parent
 
@@ -29,10 +31,13 @@ def problem_of(study: Study) -> DoseProblem:
 def course(problem: DoseProblem, name: str, schedule: DoseSchedule) -> NamedSchedule:
     """What a schedule leads to; told on the way."""
     run = hj.simulate(problem.model, problem.state, schedule, end_h=problem.end_h, adjoint="none")
+    run.raise_for_status()
     meld, survival, infection = (
         float(run.endpoints[each][-1]) for each in ("meld_smooth", "survival", "infection_incidence")
     )
-    rows = zip(np.asarray(schedule.start_h) / 24.0, np.asarray(schedule.cells_per_kg) / 1e6, strict=True)
+    rows = zip(
+        np.asarray(schedule.start_h) / HOURS_PER_DAY, np.asarray(schedule.cells_per_kg) / CELLS_UNIT, strict=True
+    )
     doses = ", ".join(f"{cells:.2f} on day {day:.1f}" for day, cells in rows if cells > 0)
     said = f"MELD {meld:.2f}, survival {100 * survival:.2f} %"
     plugged = float(run.endpoints["blocked_peak"].max())

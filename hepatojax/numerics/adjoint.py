@@ -1,4 +1,4 @@
-"""A scan of many equal steps, and what its reverse pass keeps of them."""
+"""Loops over many equal steps or items, and what their reverse pass keeps of them."""
 
 from __future__ import annotations
 
@@ -50,8 +50,7 @@ def scan_steps(
 
     if adjoint == "none":
         return lax.scan(one, start, None, length=count)
-    policy = jax.checkpoint_policies.save_only_these_names(SOLUTION)
-    one = jax.checkpoint(one, policy=policy, prevent_cse=False)  # the scan itself keeps the two passes apart
+    one = _keeping_solutions(one)
     if adjoint == "saved":
         return lax.scan(one, start, None, length=count)
     segments = segments_of(count, checkpoints)
@@ -71,8 +70,12 @@ def one_by_one(function: Callable[[Any], Any], inputs: Any) -> Any:
     Args:
         function: of one item. inputs: any pytree of arrays, items leading.
     """
-    policy = jax.checkpoint_policies.save_only_these_names(SOLUTION)
-    return lax.map(jax.checkpoint(function, policy=policy, prevent_cse=False), inputs)
+    return lax.map(_keeping_solutions(function), inputs)
+
+
+def _keeping_solutions(body: Callable[..., Any]) -> Callable[..., Any]:
+    """The body of a loop, of which a reverse pass keeps solutions only; the loop itself keeps the two passes apart."""
+    return jax.checkpoint(body, policy=jax.checkpoint_policies.save_only_these_names(SOLUTION), prevent_cse=False)
 
 
 def segments_of(count: int, checkpoints: int | None = None) -> int:

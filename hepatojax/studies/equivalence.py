@@ -98,7 +98,8 @@ def elasticities(problem: DoseProblem, dose: float) -> dict[str, float]:
         _checked((amount, each), 1.0, DOSES)
     values = {each.entry: float(getattr(problem.model.product, each.entry)) for each in problem.variables[1:]}
     beside = [each.place(value) for each, value in zip(problem.variables[1:], values.values(), strict=True)]
-    here, without = (problem.program.linearise(np.asarray([x, *beside])) for x in (amount.place(dose), -math.inf))
+    found = (problem.program.linearise(np.asarray([x, *beside])) for x in (amount.place(dose), -math.inf))
+    here, without = (each.without_limits for each in found)
     for each in (here, without):
         if not each.ok:
             raise SimulationError(each.status, f"no elasticity: {each.status.describe()}")
@@ -147,8 +148,9 @@ def _equivalent(
 
     def look(x: float) -> Linearised:
         here = program.linearise(np.asarray([x, beside]))
-        if not here.ok:
-            raise FailedPlace(here.status)
+        asked = here.without_limits if x == -math.inf else here
+        if not asked.ok:
+            raise FailedPlace(asked.status)
         return here
 
     def read(x: float) -> Reading:

@@ -64,6 +64,11 @@ class Linearised(NamedTuple):
         status = Status(int(self.outcome.status))
         return Status.NOT_FINITE if status == Status.OK and not finite else status
 
+    @property
+    def without_limits(self) -> Linearised:
+        """The objective alone, where nobody asks for the limits."""
+        return Linearised(self.outcome._replace(limits=self.outcome.limits[:0]), self.jacobian[:1])
+
 
 @dataclass(frozen=True, eq=False)
 class Program:

@@ -165,7 +165,7 @@ def search_memory_gib(cells: tuple[int, int, int], macro_steps: int, adjoint: st
     """Expected peak memory of a search with a certified gradient [GiB].
 
     The certificate computes the gradient in both precisions, whichever the search has: float64 sets the memory of the
-    cells, and the programs of both are compiled. It also does `RUNS_AT_ONCE`.
+    cells, and the programs of both are compiled. It also does `RUNS_AT_ONCE` forward runs together.
 
     Args:
         cells, macro_steps, adjoint: see `gradient_memory_gib`.

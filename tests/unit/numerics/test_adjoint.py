@@ -93,3 +93,15 @@ def test_one_by_one_keeps_inputs_and_solutions_only():
 
     assert kept(one_by_one) <= 2 * 3 * SIZE + 20
     assert kept(lax.map) >= 8 * 3 * SIZE
+
+
+def test_a_map_inside_a_scan_is_kept_as_its_solutions_alone():
+    """As the model has it: a step keeps what enters it and the solutions of its loop over signals, and no link."""
+    start, rates = jnp.linspace(0.1, 2.0, 3 * SIZE).reshape(3, SIZE), jnp.asarray([0.9, 1.0, 1.1])
+
+    def step(carry):
+        return jnp.cos(one_by_one(chain, (carry, rates))), jnp.sum(carry)
+
+    kept = jax.vjp(lambda x: scan_steps(step, x, STEPS, "saved")[0], start)[1]
+    fields = sum(np.size(leaf) for leaf in jax.tree.leaves(kept)) / start.size
+    assert 2 * STEPS <= fields <= 2 * STEPS + 1

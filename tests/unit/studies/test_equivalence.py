@@ -99,6 +99,13 @@ def test_elasticities_of_every_attribute_at_once(stand_in):
     assert found == {"homing": pytest.approx(-1.0, rel=1e-9), "potency_hgf": pytest.approx(-0.3, rel=1e-9)}
 
 
+def test_a_limit_without_a_number_where_no_cells_are_given_is_not_asked_for(doses):
+    """As a ratio to the cells given, which nothing is where nothing is given."""
+    found = doses(None, lambda x: jnp.where(jnp.isinf(x[0]), jnp.nan, AMOUNT.value(x[0]) / HALF - 1.0))
+    assert all(each.converged for each in found)
+    assert all(np.isfinite(each.slope) for each in found)
+
+
 def test_harms_at_equal_gain_are_told(doses):
     """A harm that grows with the dose alone falls as homing rises."""
     found = doses(None, lambda x: AMOUNT.value(x[0]) / HALF - 1.0)
