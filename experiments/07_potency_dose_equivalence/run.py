@@ -9,6 +9,7 @@ import numpy as np
 
 import hepatojax as hj
 from hepatojax.assembly import registry_of
+from hepatojax.build import Study, build_study
 from hepatojax.cli.device import prepare_jax
 from hepatojax.report.figures.equivalence import equal_gain
 from hepatojax.studies.equivalence import EquivalentDose, elasticities, equivalent_doses
@@ -18,22 +19,27 @@ from hepatojax.studies.variables import Variable
 from hepatojax.studies.window import amplification_factors
 
 HERE = Path(__file__).parent
+SCENARIO = hj.load_scenario(HERE / "case.toml")
 GAIN = 1.0  # points of MELD at day 28
 AIMS = (Aim("meld_smooth", weight=-1.0),)
 HARMS = (Limit("blocked_peak", "peak", most=0.1), Limit("infection_incidence", "end", most=0.12))
 AMOUNT = Variable("cells_per_kg[0]", 1e4, 1e8, "log")
 VALUES = np.geomspace(0.25, 4.0, 9).tolist()
-PATHWAYS = {"potency_contact": "contact", "potency_hgf": "HGF", "potency_vegf": "VEGF"}
-NAMES = {"homing": "homing", "potency_education": "potency of education"}
-NAMES |= {name: f"potency of {pathway}" for name, pathway in PATHWAYS.items()} | {"viability": "viability"}
+POTENCIES = {f"potency_{each.lower()}": f"potency of {each}" for each in ("education", "contact", "HGF", "VEGF")}
+NAMES = {"homing": "homing"} | POTENCIES | {"viability": "viability"}
 
 
-def problem_of(arm: str, names: tuple[str, ...], limits: tuple[Limit, ...] = HARMS) -> DoseProblem:
-    """One infusion of an arm, whose amount and product are free."""
-    scenario = hj.load_scenario(HERE / "case.toml")
-    ranges = {"viability": (0.5, 1.0)}
-    free = [Variable(f"product.{name}", *ranges.get(name, (VALUES[0], VALUES[-1])), "log") for name in names]
-    return DoseProblem(*hj.build(scenario, arm=arm), scenario.run.end_h, AIMS, (AMOUNT, *free), limits)
+def problem_of(liver: Study, names: list[str], limits: tuple[Limit, ...] = HARMS) -> DoseProblem:
+    """One infusion, whose amount and product are free; its programs serve every route."""
+    ranges = {name: (VALUES[0], 1.0 if name == "viability" else VALUES[-1]) for name in names}
+    free = [Variable(f"product.{name}", low, high, "log") for name, (low, high) in ranges.items()]
+    schedule = liver.schedules["intravenous"]
+    return DoseProblem(liver.model, liver.state, schedule, SCENARIO.run.end_h, AIMS, (AMOUNT, *free), limits)
+
+
+def doses_of(problem: DoseProblem, given: tuple, values: list[float]) -> tuple[EquivalentDose, ...]:
+    """Doses of equal gain for another model, state and schedule, on the programs of a problem."""
+    return equivalent_doses(problem.program.with_inputs(given), GAIN, values, variables=problem.variables)
 
 
 def told(title: str, curve: tuple[EquivalentDose, ...]) -> None:
@@ -50,23 +56,23 @@ def told(title: str, curve: tuple[EquivalentDose, ...]) -> None:
 def main() -> None:
     """Find, tell, draw."""
     print(f"device {prepare_jax('cpu')}; dose of {GAIN:g} point of MELD")
-    curves, worth = {}, {}
-    for route in ("intravenous", "portal"):
-        problems = {name: problem_of(route, (name,)) for name in ("homing", "potency_education")}
-        curves[route] = {NAMES[name]: equivalent_doses(each, GAIN, VALUES) for name, each in problems.items()}
+    liver, curves, worth = build_study(SCENARIO), {}, {}
+    problems = {name: problem_of(liver, [name]) for name in ("homing", "potency_education")}
+    every, product = problem_of(liver, [*NAMES], ()), [float(getattr(liver.model.product, name)) for name in NAMES]
+    for route, schedule in liver.schedules.items():
+        given = (liver.model, liver.state, schedule)
+        curves[route] = {NAMES[name]: doses_of(each, given, VALUES) for name, each in problems.items()}
         for name, curve in curves[route].items():
             told(f"{route}, {name}", curve)
-        found = elasticities(problem_of(route, tuple(NAMES), ()), curves[route]["homing"][len(VALUES) // 2].dose)
+        dose = curves[route]["homing"][len(VALUES) // 2].dose
+        found = elasticities(every.program.with_inputs(given), every.variables, dose, product)
         worth[route] = {NAMES[name]: value for name, value in found.items()}
         print({name: round(value, 4) for name, value in worth[route].items()}, flush=True)
-        homing = problems["homing"]
-        for factor in amplification_factors(registry_of(hj.load_scenario(HERE / "case.toml"))):
-            given = [factor.inputs(homing.program.inputs, value) for value in (factor.low, factor.high)]
-            programs = [homing.program.with_inputs(each) for each in given]
-            ends = [equivalent_doses(each, GAIN, (1.0,), variables=homing.variables)[0] for each in programs]
+        for factor in amplification_factors(registry_of(SCENARIO)):
+            ends = [doses_of(problems["homing"], factor.inputs(given, v), [1.0])[0] for v in (factor.low, factor.high)]
             told(f"{route}, homing at both ends of {factor.name}", tuple(ends))
-    title = f"One infusion that earns {GAIN:g} point of MELD at day 28"
-    equal_gain(curves, worth, title).savefig(HERE / "figure.png", dpi=110)
+    figure = equal_gain(curves, worth, f"One infusion that earns {GAIN:g} point of MELD at day 28")
+    figure.savefig(HERE / "figure.png", dpi=110)
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from hepatojax.cli.options import (
 from hepatojax.cli.output import lasting
 from hepatojax.cli.run import command_line, require_output, stop_on_signal
 from hepatojax.status import ExitCode
+from hepatojax.studies.batch import RUNS_AT_ONCE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -73,7 +74,7 @@ def admit(
     Raises:
         HepatojaxError: one line for each problem.
     """
-    from hepatojax.io.scenario.size import RUNS_AT_ONCE, require_memory, require_search_memory
+    from hepatojax.io.scenario.size import require_memory, require_search_memory
 
     study = read_study(options)
     if check is not None:

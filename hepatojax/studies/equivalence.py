@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 import jax
@@ -14,7 +15,7 @@ from jaxtyping import Float
 from hepatojax.status import SimulationError, Status
 from hepatojax.studies.line import FailedPlace, Reading, crossing
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.problem import DoseProblem, Linearised, Program, program_of
+from hepatojax.studies.problem import DoseProblem, Linearised, Outcome, Program, program_of
 from hepatojax.studies.variables import Variable
 
 DOSES = 15
@@ -69,7 +70,13 @@ def equivalent_doses(
         StudyError: other variables, a gain that is not positive, or a value out of its bounds.
     """
     program = program_of(problem)
-    amount, attribute = _checked(problem.variables if isinstance(problem, DoseProblem) else variables, gain, doses)
+    variables = problem.variables if isinstance(problem, DoseProblem) else variables
+    _check_variables(variables, 1)
+    if not 0.0 < gain < math.inf:
+        raise StudyError(f"equivalence: gain is {gain}; wants a finite number above zero")
+    if doses < 3:
+        raise StudyError(f"equivalence: doses is {doses}; wants at least 3")
+    amount, attribute = variables
     for value in values:
         if not attribute.low <= value <= attribute.high:
             raise StudyError(
@@ -78,14 +85,16 @@ def equivalent_doses(
     return tuple(_equivalent(program, amount, attribute, gain, float(value), doses) for value in values)
 
 
-def elasticities(problem: DoseProblem, dose: float) -> dict[str, float]:
+def elasticities(
+    program: Program, variables: Sequence[Variable], dose: float, values: Sequence[float]
+) -> dict[str, float]:
     """What a little more of each attribute of the product is worth: d log dose / d log attribute at equal gain [-].
 
-    By two Jacobians, at the product as it is and at a dose.
+    By two Jacobians, with the dose and without it.
 
     Args:
-        problem: with the amount of one infusion on a logarithmic scale, and then entries of the product, which are not
-            zero. dose: [cells/kg].
+        program: of the variables. variables: the amount of one infusion on a logarithmic scale, and then entries of the
+            product. dose: [cells/kg]. values: of each entry of the product, in its unit.
 
     Returns:
         Entry -> elasticity: -1 where twice as much of it halves the dose.
@@ -93,35 +102,42 @@ def elasticities(problem: DoseProblem, dose: float) -> dict[str, float]:
     Raises:
         StudyError: other variables. SimulationError: the simulation fails there.
     """
-    amount = problem.variables[0]
-    for each in problem.variables[1:]:
-        _checked((amount, each), 1.0, DOSES)
-    values = {each.entry: float(getattr(problem.model.product, each.entry)) for each in problem.variables[1:]}
-    beside = [each.place(value) for each, value in zip(problem.variables[1:], values.values(), strict=True)]
-    found = (problem.program.linearise(np.asarray([x, *beside])) for x in (amount.place(dose), -math.inf))
+    _check_variables(variables, len(values))
+    amount, *attributes = variables
+    beside = [attribute.place(value) for attribute, value in zip(attributes, values, strict=True)]
+    found = (program.linearise(np.asarray([x, *beside])) for x in (amount.place(dose), -math.inf))
     here, without = (each.without_limits for each in found)
     for each in (here, without):
         if not each.ok:
             raise SimulationError(each.status, f"no elasticity: {each.status.describe()}")
-    by_log_dose = here.jacobian[0, 0] / math.log(amount.high / amount.low)
-    by_x = (here.jacobian[0] - without.jacobian[0])[1:]
-    scale = [float(jax.grad(v.value)(x)) / values[v.entry] for v, x in zip(problem.variables[1:], beside, strict=True)]
-    return {name: float(-slope / s / by_log_dose) for name, slope, s in zip(values, by_x, scale, strict=True)}
+    slopes = _slopes(here, without, variables, beside)
+    return {each.entry: slope * value for each, slope, value in zip(attributes, slopes, values, strict=True)}
 
 
-def _checked(variables: Sequence[Variable], gain: float, doses: int) -> tuple[Variable, Variable]:
-    """The amount and the attribute, if everything fits."""
-    names = [variable.name for variable in variables]
-    fits = len(variables) == 2 and variables[0].entry == "cells_per_kg" and variables[0].scale == "log"
-    if not fits or variables[1].row is not None:
+def _check_variables(variables: Sequence[Variable], attributes: int) -> None:
+    """Refuse anything but an amount on a logarithmic scale and then so many entries of the product."""
+    fits = len(variables) == 1 + attributes and variables[0].entry == "cells_per_kg" and variables[0].scale == "log"
+    if not fits or any(variable.row is not None for variable in variables[1:]):
+        names = [variable.name for variable in variables]
         raise StudyError(
-            f'equivalence: wants two variables, cells_per_kg[i] on the scale "log" and one of the product; got {names}'
+            f'equivalence: wants cells_per_kg[i] on the scale "log" and then {attributes} of the product; got {names}'
         )
-    if not 0.0 < gain < math.inf:
-        raise StudyError(f"equivalence: gain is {gain}; wants a finite number above zero")
-    if doses < 3:
-        raise StudyError(f"equivalence: doses is {doses}; wants at least 3")
-    return variables[0], variables[1]
+
+
+def _slopes(
+    here: Linearised, without: Linearised, variables: Sequence[Variable], beside: Sequence[float]
+) -> list[float]:
+    """d log dose / d value of each attribute at equal gain, by the derivative of the implicit function.
+
+    Args:
+        here, without: with the dose and without it. variables: the amount and then the attributes. beside: places of
+            the attributes.
+    """
+    amount, *attributes = variables
+    by_log_dose = here.jacobian[0, 0] / math.log(amount.high / amount.low)
+    by_place = (here.jacobian[0] - without.jacobian[0])[1:]
+    by_value = [b / float(jax.grad(v.value)(x)) for b, v, x in zip(by_place, attributes, beside, strict=True)]
+    return [float(-each / by_log_dose) for each in by_value]
 
 
 def _equivalent(
@@ -133,12 +149,9 @@ def _equivalent(
     def none(reason: str) -> EquivalentDose:
         return EquivalentDose(value, math.nan, math.nan, np.full(outcome.limits.shape[1], math.nan), False, reason)
 
-    finite = np.isfinite(np.column_stack([outcome.objective, outcome.limits]))
-    finite[0, 1:] = True  # nobody asks for the limits without cells
-    status = np.where((outcome.status == Status.OK) & ~finite.all(axis=1), Status.NOT_FINITE, outcome.status)
-    failed = np.flatnonzero(status != Status.OK)
-    if len(failed):
-        return none(f"a run of the scan failed: {Status(int(status[failed[0]])).statement}")
+    status = _status(outcome)
+    if status != Status.OK:
+        return none(f"a run of the scan failed: {status.statement}")
     untreated, over = float(outcome.objective[0]), outcome.objective[1:] - outcome.objective[0] - gain
     reached = np.flatnonzero(over >= 0)
     if not len(reached):
@@ -146,6 +159,7 @@ def _equivalent(
     if reached[0] == 0:
         return none("the gain is reached below the bounds of the amount")
 
+    @cache
     def look(x: float) -> Linearised:
         here = program.linearise(np.asarray([x, beside]))
         asked = here.without_limits if x == -math.inf else here
@@ -164,7 +178,14 @@ def _equivalent(
         here, without = look(x), look(-math.inf)
     except FailedPlace as failure:
         return none(str(failure))
-    by_log_dose = here.jacobian[0, 0] / math.log(amount.high / amount.low)
-    by_value = (here.jacobian[0, 1] - without.jacobian[0, 1]) / float(jax.grad(attribute.value)(beside))
-    dose, limits = float(amount.value(jnp.asarray(x))), here.outcome.limits
-    return EquivalentDose(value, dose, float(-by_value / by_log_dose), limits, converged, "")
+    (slope,) = _slopes(here, without, (amount, attribute), (beside,))
+    return EquivalentDose(value, float(amount.value(jnp.asarray(x))), slope, here.outcome.limits, converged, "")
+
+
+def _status(outcome: Outcome) -> Status:
+    """How the first run of a scan that failed ended; nobody asks for the limits of its first place, without cells."""
+    finite = np.isfinite(np.column_stack([outcome.objective, outcome.limits]))
+    finite[0, 1:] = True
+    status = np.where((outcome.status == Status.OK) & ~finite.all(axis=1), Status.NOT_FINITE, outcome.status)
+    failed = np.flatnonzero(status != Status.OK)
+    return Status(int(status[failed[0]])) if len(failed) else Status.OK

@@ -13,8 +13,9 @@ import numpy as np
 from jax.typing import ArrayLike
 from jaxtyping import Array, Bool, Float
 
+from hepatojax.studies.batch import RUNS_AT_ONCE
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.problem import BATCH, FORWARD, DoseProblem, Linearised, Numbers, Outcome, Program, program_of
+from hepatojax.studies.problem import FORWARD, DoseProblem, Linearised, Numbers, Outcome, Program, program_of
 
 
 class PatientGradients(NamedTuple):
@@ -48,7 +49,7 @@ class PatientProgram:
     """
 
     source: DoseProblem | Program
-    batch: int = BATCH
+    batch: int = RUNS_AT_ONCE
 
     @property
     def program(self) -> Program:
@@ -117,7 +118,7 @@ def stacked(inputs: Sequence[Any]) -> Any:
 
 
 def patient_gradients(
-    problem: DoseProblem | Program, inputs: Sequence[Any], x: ArrayLike, batch: int = BATCH
+    problem: DoseProblem | Program, inputs: Sequence[Any], x: ArrayLike, batch: int = RUNS_AT_ONCE
 ) -> PatientGradients:
     """Outcome and Jacobian of several patients, once; a loop should hold a `PatientProgram` instead.
 

@@ -20,12 +20,12 @@ from hepatojax.numerics.adjoint import ADJOINTS
 from hepatojax.simulate import simulate, whole_steps
 from hepatojax.state import LiverState
 from hepatojax.status import Status
+from hepatojax.studies.batch import RUNS_AT_ONCE
 from hepatojax.studies.objective import Aim, Course, Limit, StudyError
 from hepatojax.studies.variables import Variable, check_variables, dosed, rows_in_use
 from hepatojax.therapy.product import CellProduct
 from hepatojax.therapy.schedule import DoseSchedule
 
-BATCH = 8
 ROUND_OFF = {"float32": 1e-5, "float64": 1e-12}
 COMPILER_OPTIONS = {"cpu": {"xla_backend_optimization_level": 1}}  # a gradient compiles a fifth sooner, runs as fast
 FORWARD, REVERSE = "forward", "reverse"
@@ -139,11 +139,12 @@ class Program:
         return _host(self._one(jnp.asarray(x, jnp.float64), self.inputs))
 
     def evaluate_many(self, places: ArrayLike) -> Outcome:
-        """Outcomes at many places (m, n), `BATCH` at once in one compiled call, which bounds the memory."""
+        """Outcomes at many places (m, n), `RUNS_AT_ONCE` in one compiled call, which bounds the memory."""
         places = np.asarray(places, float)
         count = len(places)
-        padded = np.concatenate([places, np.repeat(places[-1:], -count % BATCH, axis=0)])
-        parts = [_host(self._many(jnp.asarray(part), self.inputs)) for part in np.split(padded, len(padded) // BATCH)]
+        padded = np.concatenate([places, np.repeat(places[-1:], -count % RUNS_AT_ONCE, axis=0)])
+        batches = np.split(padded, len(padded) // RUNS_AT_ONCE)
+        parts = [_host(self._many(jnp.asarray(batch), self.inputs)) for batch in batches]
         return Outcome(*(np.concatenate(part)[:count] for part in zip(*parts, strict=True)))
 
     def linearise(self, x: ArrayLike) -> Linearised:

@@ -11,6 +11,7 @@ from pathlib import Path
 from hepatojax.io.scenario.errors import Problem, ScenarioError
 from hepatojax.parameters.registry import Parameters, load_parameters
 from hepatojax.scenario import DEFAULT_SPACING_UM, Scenario, domain_extent_um, grid_cells
+from hepatojax.studies.batch import RUNS_AT_ONCE
 from hepatojax.units import SECONDS_PER_MINUTE
 
 CELLS_PER_PENETRATION_LENGTH = 0.75  # fewer than this and the zonation of oxygen is lost
@@ -27,7 +28,6 @@ KEPT_BYTES_PER_CELL = {"float32": 250.0, "float64": 500.0}  # of each macro-step
 # a second start saves most of the preparation
 SECONDS_PER_CELL_STEP = {"float32": 3.6e-6, "float64": 7.2e-6}
 PREPARATION_SECONDS = {"healthy": 60.0, "chronic": 100.0}  # compilation, rest, state at day 0
-RUNS_AT_ONCE = 8  # `BATCH` of hepatojax.studies.problem, for the screening, the scans and the certificate of a study
 GIB = float(1 << 30)
 
 

@@ -13,6 +13,7 @@ from hepatojax.report.figures.style import COLOURS, LINES, new_figure, styled
 from hepatojax.studies.equivalence import EquivalentDose
 
 REACH = 2.0**0.25  # of a tangent to both sides, as a factor
+BARS = 0.76  # of the room of an attribute, for the bars of all routes
 
 
 @styled
@@ -51,10 +52,10 @@ def _draw_curve(axes: Axes, curve: tuple[EquivalentDose, ...], colour: str, line
 
 
 def _draw_worth(axes: Axes, worth: Mapping[str, Mapping[str, float]]) -> None:
-    names = list(next(iter(worth.values())))
+    names, width = list(next(iter(worth.values()))), BARS / len(worth)
     for number, ((route, found), colour) in enumerate(zip(worth.items(), COLOURS, strict=False)):
-        at = np.arange(len(names)) + 0.38 * (number - 0.5)
-        bars = axes.barh(at, [-found[name] for name in names], 0.36, color=colour, label=route)
+        at = np.arange(len(names)) + width * (number - 0.5 * (len(worth) - 1))
+        bars = axes.barh(at, [-found[name] for name in names], 0.95 * width, color=colour, label=route)
         axes.bar_label(bars, [f"{-found[name]:.3f}" for name in names], padding=3, fontsize=7)
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()

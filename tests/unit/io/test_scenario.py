@@ -17,7 +17,6 @@ from hepatojax.io.scenario.overrides import parse_setting
 from hepatojax.io.scenario.reference import key_tables
 from hepatojax.io.scenario.size import (
     GIB,
-    RUNS_AT_ONCE,
     _left_to_group,
     gradient_memory_gib,
     memory_gib,
@@ -38,7 +37,7 @@ from hepatojax.scenario import (
     domain_extent_um,
     grid_cells,
 )
-from hepatojax.studies.problem import BATCH
+from hepatojax.studies.batch import RUNS_AT_ONCE
 
 ROOT = Path(__file__).parents[3]
 TWO_ARMS = """
@@ -321,7 +320,6 @@ def test_several_runs_at_once_need_the_cells_of_each(monkeypatch):
     cells = (64, 74, 32)
     more = memory_gib(cells, "float32", RUNS_AT_ONCE) - memory_gib(cells, "float32", 7)
     assert more == pytest.approx(151552 * 1600 / 2**30)
-    assert RUNS_AT_ONCE == BATCH
     scenario = Scenario(grid=GridSpec(cells=cells))
     monkeypatch.setattr("hepatojax.io.scenario.size.free_memory_gib", lambda: 2.2)
     require_memory(scenario, "study.toml")

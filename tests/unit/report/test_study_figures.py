@@ -5,7 +5,7 @@ import pytest
 
 from hepatojax.report.figures.equivalence import equal_gain
 from hepatojax.report.figures.schedules import NamedSchedule, schedule_rows
-from hepatojax.scenario import InfusionSpec
+from hepatojax.scenario import ROUTES, InfusionSpec
 from hepatojax.studies.equivalence import EquivalentDose
 from hepatojax.therapy.schedule import schedule_of
 
@@ -27,6 +27,18 @@ def test_doses_of_equal_gain_stand_with_their_tangents_and_those_without_a_dose_
         assert np.sqrt(x0 * x1) == pytest.approx(value)
     assert [text.get_text() for text in left.get_legend().get_texts()] == ["homing, intravenous", "homing, portal"]
     assert [bar.get_width() for bar in right.patches] == pytest.approx([0.1, 1.0, 0.5, 1.0])
+
+
+@pytest.mark.parametrize("routes", [1, 2, 3, 5])
+def test_bars_of_any_number_of_routes_stand_side_by_side_about_their_attribute(routes):
+    worth = {route: {"homing": -0.1, "viability": -1.0} for route in ROUTES[:routes]}
+    curves = {route: {"homing": curve(-0.1)} for route in worth}
+    bars = equal_gain(curves, worth, "title").axes[1].patches
+    ends = np.asarray([(bar.get_y(), bar.get_y() + bar.get_height()) for bar in bars]).reshape(routes, 2, 2)
+    for number, of_attribute in enumerate(ends.swapaxes(0, 1)):
+        assert of_attribute.mean() == pytest.approx(number)
+        assert (of_attribute[1:, 0] > of_attribute[:-1, 1]).all()
+        assert np.abs(of_attribute - number).max() < 0.5
 
 
 def test_schedules_stand_in_rows_with_what_they_lead_to():

@@ -1,14 +1,12 @@
 """Doses of equal gain with a closed form, their derivative, and what has none."""
 
-from types import SimpleNamespace
-
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hepatojax.studies.equivalence import elasticities, equivalent_doses
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.problem import DoseProblem
+from hepatojax.studies.problem import Program
 from hepatojax.studies.variables import Variable
 
 AMOUNT = Variable("cells_per_kg[0]", 1e4, 1e8, "log")
@@ -91,12 +89,28 @@ def test_elasticities_of_every_attribute_at_once(stand_in):
         e = AMOUNT.value(x[0]) * HOMING.value(x[1]) * potency.value(x[2]) ** 0.3
         return e / (e + HALF) + 3.0 * HOMING.value(x[1])
 
-    problem = object.__new__(DoseProblem)  # of which only this is read
-    product = SimpleNamespace(homing=2.0, potency_hgf=1.5)
-    parts = {"model": SimpleNamespace(product=product), "variables": (AMOUNT, HOMING, potency)}
-    problem.__dict__.update(parts, program=stand_in(objective, variables=3))
-    found = elasticities(problem, 3e5)
+    found = elasticities(stand_in(objective, variables=3), (AMOUNT, HOMING, potency), 3e5, (2.0, 1.5))
     assert found == {"homing": pytest.approx(-1.0, rel=1e-9), "potency_hgf": pytest.approx(-0.3, rel=1e-9)}
+
+
+@pytest.mark.parametrize("values", [(1.0,), (1.0, 1.0, 1.0)])
+def test_elasticities_want_a_value_of_every_attribute(stand_in, values):
+    with pytest.raises(StudyError, match=rf"then {len(values)} of the product; got .*homing.*homing"):
+        elasticities(stand_in(saturating(HOMING), variables=3), (AMOUNT, HOMING, LINEAR), 3e5, values)
+
+
+def test_no_place_is_computed_twice(doses, monkeypatch):
+    """A gain that is linear in log dose: Newton's method ends at its start, where the slope is wanted too."""
+    seen, linearise = [], Program.linearise
+    monkeypatch.setattr(Program, "linearise", lambda self, x: seen.append(tuple(x)) or linearise(self, x))
+
+    def objective(x):
+        return jnp.where(x[0] > -jnp.inf, 0.5 * x[0] + 0.1 * x[1], 0.0)
+
+    (found,) = doses(objective, attribute=LINEAR, values=(LINEAR.low,))
+    assert found.converged
+    assert found.dose == pytest.approx(float(AMOUNT.value(jnp.asarray(GAIN / 0.5))))
+    assert len(seen) == len(set(seen))
 
 
 def test_a_limit_without_a_number_where_no_cells_are_given_is_not_asked_for(doses):
@@ -135,7 +149,7 @@ def test_where_there_is_no_dose_there_is_a_reason_and_no_number(doses, options, 
         ({"values": (5.0,)}, "product.homing: 5 leaves"),
         ({"gain": 0.0}, "gain is 0"),
         ({"doses": 2}, "doses is 2"),
-        ({"attribute": Variable("start_h[0]", 1.0, 2.0)}, "one of the product"),
+        ({"attribute": Variable("start_h[0]", 1.0, 2.0)}, "then 1 of the product; got .*start_h"),
     ],
 )
 def test_what_is_no_equivalence_is_refused(doses, options, message):

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hepatojax.studies.batch import RUNS_AT_ONCE
 from hepatojax.studies.objective import StudyError
 from hepatojax.studies.optimise import Record, Verdict, conditions_at, optimise_dose, screened, within_reach
 
@@ -238,6 +239,16 @@ def test_scaling_the_objective_changes_nothing_but_its_unit(stand_in):
     places = [optimise_dose(stand_in(lambda x, s=s: s * hill(x), budget), starts=2).x for s in (1e-6, 1.0, 1e6)]
     np.testing.assert_allclose(places[0], places[1], atol=1e-6)
     np.testing.assert_allclose(places[2], places[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("count", [1, RUNS_AT_ONCE, RUNS_AT_ONCE + 1])
+def test_no_more_places_are_computed_at_once_than_the_estimate_of_memory_counts(stand_in, count):
+    program, seen = stand_in(hill), []
+    many, places = program._many, np.random.default_rng(0).random((count, 2))
+    program.__dict__["_many"] = lambda batch, inputs: seen.append(len(batch)) or many(batch, inputs)
+    found = program.evaluate_many(places).objective
+    assert seen == [RUNS_AT_ONCE] * -(-count // RUNS_AT_ONCE)
+    np.testing.assert_allclose(found, [hill(place) for place in places], rtol=1e-12)
 
 
 def test_screening_prefers_what_keeps_the_limits_and_never_a_failure(stand_in):
