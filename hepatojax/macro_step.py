@@ -13,9 +13,10 @@ from jaxtyping import Array, Bool, Float, Int
 
 from hepatojax.biology.stem_cells import plugging_within
 from hepatojax.body.biodistribution import ORGANS, PoolCourse, Trapped, deaths_per_hour, distribute
+from hepatojax.body.immune_memory import educated_outside
 from hepatojax.coupling import Evidence, first_failure, solve_quasi_steady
 from hepatojax.endpoints import endpoints_of
-from hepatojax.mechanism import Fields, Rates, pytree
+from hepatojax.mechanism import Arrival, Fields, Rates, pytree
 from hepatojax.model import (
     BODY_STATES,
     CROWDING,
@@ -31,7 +32,7 @@ from hepatojax.model import (
     structure,
 )
 from hepatojax.numerics.adjoint import one_by_one, scan_steps
-from hepatojax.numerics.positive_step import Arrival, Budget, predict_middle, step_states
+from hepatojax.numerics.positive_step import Budget, predict_middle, step_states
 from hepatojax.state import LiverState, QuasiSteady
 from hepatojax.status import Status
 from hepatojax.therapy.schedule import DoseSchedule
@@ -189,21 +190,22 @@ def _arrivals(
 ) -> dict[str, Arrival]:
     """Cells that reach the lobule in this step, where the flow carries them [cells/mm3, and per sinusoid].
 
-    All count per volume at the start of the step, since growth dilutes them.
+    All count per volume at the start of the step, since growth dilutes them. With them comes what cells that die
+    outside the liver bring about.
     """
     litres, blocking = _litres(model, state), _plugged_per_cell(model)
 
-    def arrival(amount: Array, first_moment: Array, factor: Array | float) -> Arrival:
-        def spread(cells: Array) -> Array:
-            return (cells * factor / litres).astype(solved.arrival.dtype) * solved.arrival
+    def spread(arrival: Arrival, factor: Array | float) -> Arrival:
+        return jax.tree.map(
+            lambda cells: (cells * factor / litres).astype(solved.arrival.dtype) * solved.arrival, arrival
+        )
 
-        return Arrival(spread(amount), spread(first_moment))
-
-    viable, label = courses["msc"], courses["label"]
+    potency = model.product.potencies()["potency_education"]
     return {
-        "msc_adherent": arrival(viable.liver_amount, viable.liver_first_moment, 1.0),
-        "msc_label": arrival(label.liver_amount, label.liver_first_moment, 1.0),
-        "plugging": arrival(trapped.amount, trapped.first_moment, blocking),
+        "msc_adherent": spread(courses["msc"].liver, 1.0),
+        "msc_label": spread(courses["label"].liver, 1.0),
+        "plugging": spread(trapped.arrival, blocking),
+        **educated_outside(courses["msc"].deaths, potency, model.parameters.immune_memory),
     }
 
 

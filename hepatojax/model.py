@@ -18,7 +18,7 @@ from hepatojax.body.biodistribution import BiodistributionParameters
 from hepatojax.body.circulation import CirculationParameters, Patient
 from hepatojax.body.growth import GrowthParameters
 from hepatojax.body.hazards import HazardParameters
-from hepatojax.body.immune_memory import ImmuneMemoryParameters, deaths_seen
+from hepatojax.body.immune_memory import ImmuneMemoryParameters
 from hepatojax.body.liver_tests import LiverTestParameters
 from hepatojax.body.plasma import BodySignal
 from hepatojax.body.toxin import ToxinParameters, mean_toxin_response
@@ -110,7 +110,7 @@ VOXEL_STATES = tuple(spec.name for spec in STEPPED if spec.location == "voxel")
 BODY_STATES = tuple(spec.name for spec in STEPPED if spec.location == "body")
 DILUTED = tuple(spec.name for spec in STEPPED if spec.diluted)
 INPUTS = (
-    *("zone", "activity", "toxin_response", "liver_volume", "msc_deaths_all", "msc_deaths_education", "msc_outside"),
+    *("zone", "activity", "toxin_response", "liver_volume", "msc_deaths_liver", "msc_outside"),
     *("potency_hgf", "potency_vegf", "potency_education", "potency_contact", "licensed"),
     *("rest_apoptosis", "rest_m2_influx", "rest_stellate_activation", "rest_collagen_deposition"),
     *("rest_inflammation", "rest_tgf_response", "rest_vegf", "rest_mass", "rest_function"),
@@ -291,11 +291,10 @@ def inputs(model: LiverModel, harm: dict[str, Array], outside: dict[str, Array],
 
 
 def structure(model: LiverModel, fields: Fields) -> Fields:
-    """What follows from the states alone, deaths of MSC in the liver and elsewhere included."""
+    """What follows from the states alone, deaths of MSC in the whole liver included [1e6 cells/h]."""
     fields = evaluate(STRUCTURE, fields, model)
     litres = model.patient.liver_volume_l * fields.liver_volume
-    in_liver = litres * model.grid.mean(fields.msc_death)
-    return fields.with_(deaths_seen(fields.deaths_outside, in_liver, model.parameters.immune_memory))
+    return fields.with_({"msc_deaths_liver": litres * model.grid.mean(fields.msc_death)})
 
 
 def respond(model: LiverModel, fields: Fields, solved: QuasiSteady) -> Fields:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
-from hepatojax.mechanism import FieldSpec, pytree
+from hepatojax.mechanism import Arrival, FieldSpec, pytree
 from hepatojax.numerics.safe_math import hill
 from hepatojax.parameters.registry import Scalar
 from hepatojax.scenario import ROUTES
@@ -19,6 +19,7 @@ from hepatojax.therapy.schedule import DoseSchedule, windows
 ORGANS = ("lung", "spleen", "other")
 KINDS = ("msc", "label")
 _LIVER = len(ORGANS)  # column of the first pass
+_INFLOW = 16  # where constant inflows stand in the vector of `generator`
 _BY_BLOOD = tuple(float(route != "direct") for route in ROUTES)  # what is injected into the tissue passes no sinusoid
 _TERMS = 40  # of the exponential series: exact to round-off while rate x step <= 8
 
@@ -63,13 +64,11 @@ class Kinetics:
 class Trapped:
     """Cells that the blood brings to the sinusoids in one step, dead ones of the product included.
 
-    amount: [1e6 cells]. first_moment: integral of the arrivals x time since the start of the step [1e6 cells h].
-    first_pass: of each infusion, without what the lungs release later, while it runs [1e6 cells/h].
-    begin_h, end_h: of each infusion since the start of the step [h].
+    arrival: of all of them. first_pass: of each infusion, without what the lungs release later, while it runs
+    [1e6 cells/h]. begin_h, end_h: of each infusion since the start of the step [h].
     """
 
-    amount: Float[Array, ""]
-    first_moment: Float[Array, ""]
+    arrival: Arrival
     first_pass: Float[Array, " d"]
     begin_h: Float[Array, " d"]
     end_h: Float[Array, " d"]
@@ -79,17 +78,20 @@ class Trapped:
 class PoolCourse:
     """One kind of cells over one step, every term integrated on its own [1e6 cells].
 
-    pools: at the end, by organ. mean: over the step, by organ. lost: in each organ. infused: into the blood.
-    liver_amount: arrivals in the liver. liver_first_moment: integral of arrivals x time since the start of the step
-    [1e6 cells h].
+    pools: at the end, by organ. mean: over the step, by organ. deaths: in each organ. infused: into the blood.
+    liver: arrivals in the liver.
     """
 
     pools: dict[str, Float[Array, ""]]
     mean: dict[str, Float[Array, ""]]
-    lost: dict[str, Float[Array, ""]]
+    deaths: dict[str, Arrival]
     infused: Float[Array, ""]
-    liver_amount: Float[Array, ""]
-    liver_first_moment: Float[Array, ""]
+    liver: Arrival
+
+    @property
+    def lost(self) -> dict[str, Float[Array, ""]]:
+        """Cells lost in each organ [1e6 cells]."""
+        return {organ: deaths.amount for organ, deaths in self.deaths.items()}
 
 
 def distribute(
@@ -130,7 +132,7 @@ def distribute(
     by_blood = rate[:, 0] * (schedule.route_mix @ (jnp.asarray(_BY_BLOOD) * first_pass(p)[:, _LIVER]))
     met = over_step("msc", living.at[:, _LIVER].set(by_blood))
     courses = {"msc": over_step("msc", living), "label": over_step("label", inflow)}
-    return courses, Trapped(met.liver_amount, met.liver_first_moment, by_blood, caught.begin_h, caught.end_h)
+    return courses, Trapped(met.liver, by_blood, caught.begin_h, caught.end_h)
 
 
 def first_pass(p: BiodistributionParameters) -> Float[Array, "5 4"]:
@@ -200,32 +202,40 @@ def course(
         kinetics: rates [1/h] and shares [-].
     """
     none = jnp.zeros((1,), start.dtype)
-    first = jnp.concatenate([start, jnp.zeros(9, start.dtype)])[None]
-    doses = jnp.concatenate([jnp.zeros((inflow.shape[0], 8), start.dtype), inflow], axis=1)
+    first = jnp.concatenate([start, jnp.zeros(_INFLOW + 1, start.dtype)])[None]
+    doses = jnp.concatenate([jnp.zeros((inflow.shape[0], _INFLOW), start.dtype), inflow], axis=1)
     begin, end = jnp.concatenate([none, begin_h]), jnp.concatenate([none, end_h])
     mu = kinetics.loss + kinetics.release + 1.0 / step_h
     matrix = generator(kinetics)
     stopped = propagate(matrix, mu, end - begin, jnp.concatenate([first, doses]))
-    stopped = jnp.concatenate([stopped[:, :8], jnp.zeros_like(stopped[:, 8:])], axis=1)
+    stopped = jnp.concatenate([stopped[:, :_INFLOW], jnp.zeros_like(stopped[:, _INFLOW:])], axis=1)
     final = jnp.sum(propagate(matrix, mu, step_h - end, stopped), axis=0)
-    integral = final[4:7]
+    level, once, twice, thrice = final[:_INFLOW].reshape(4, 4)
     return PoolCourse(
-        pools=dict(zip(ORGANS, final[:3], strict=True)),
-        mean=dict(zip(ORGANS, integral / step_h, strict=True)),
-        lost=dict(zip(ORGANS, kinetics.loss * integral, strict=True)),
+        pools=dict(zip(ORGANS, level, strict=False)),
+        mean=dict(zip(ORGANS, once / step_h, strict=False)),
+        deaths={
+            organ: _arrival(kinetics.loss * once[i], kinetics.loss * twice[i], kinetics.loss * thrice[i], step_h)
+            for i, organ in enumerate(ORGANS)
+        },
         infused=jnp.sum(jnp.sum(inflow, axis=1) * (end_h - begin_h)),
-        liver_amount=final[3],
-        liver_first_moment=step_h * final[3] - final[7],
+        liver=_arrival(level[_LIVER], once[_LIVER], twice[_LIVER], step_h),
     )
 
 
-def generator(kinetics: Kinetics) -> Float[Array, "12 12"]:
-    """Matrix G of dy/dt = G y for y = (pools: lung, spleen, other; arrived in the liver; integrals of these four;
-    constant inflows to these four).
+def _arrival(amount: Array, integral: Array, of_integral: Array, step_h: Array | float) -> Arrival:
+    """From what has come, its integral over the step and the integral of that; none is a small difference."""
+    early = 2.0 * of_integral / step_h**2
+    return Arrival(amount, early, 2.0 * (integral / step_h - early))
+
+
+def generator(kinetics: Kinetics) -> Float[Array, "20 20"]:
+    """Matrix G of dy/dt = G y for y = (pools: lung, spleen, other; arrived in the liver; integrals of these four,
+    integrals of those, and of those; constant inflows to the first four).
     """
     release = kinetics.release
     other_share = 1.0 - kinetics.liver_share - kinetics.spleen_share
-    matrix = jnp.zeros((12, 12)).at[4:8, 0:4].set(jnp.eye(4)).at[0:4, 8:12].set(jnp.eye(4))
+    matrix = jnp.eye(_INFLOW + 4, k=-4).at[_INFLOW:].set(0.0).at[0:4, _INFLOW:].set(jnp.eye(4))
     matrix = matrix.at[0, 0].set(-kinetics.loss - release)
     matrix = matrix.at[1, 1].set(-kinetics.loss).at[2, 2].set(-kinetics.loss)
     matrix = matrix.at[1, 0].set(release * kinetics.spleen_share).at[2, 0].set(release * other_share)

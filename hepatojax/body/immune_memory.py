@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from jaxtyping import Array, Float
+import jax
+from jaxtyping import Array
 
-from hepatojax.mechanism import Fields, FieldSpec, Rates, Transfer, algebraic, pytree, slow
+from hepatojax.mechanism import Arrival, Fields, FieldSpec, Rates, Transfer, algebraic, pytree, slow
 from hepatojax.numerics.safe_math import hill, positive_part
 from hepatojax.parameters.registry import Scalar
 
@@ -52,27 +53,37 @@ class ImmuneMemoryParameters:
     macrophage_density: Scalar
 
 
-def deaths_seen(
-    outside: Mapping[str, Float[Array, ""]], in_liver: Float[Array, ""], p: ImmuneMemoryParameters
-) -> dict[str, Float[Array, ""]]:
-    """MSC deaths as the immune system sees them: all of them induce regulation, some educate monocytes for the liver.
+def educated_outside(deaths: Mapping[str, Arrival], potency: Scalar, p: ImmuneMemoryParameters) -> dict[str, Arrival]:
+    """What MSC that die outside the liver bring about: all of them induce regulation, some educate monocytes for it.
 
-        all = lung + spleen + other + liver,   education = liver + w (lung + spleen + w_o other)
+        ti += n_treg n_phago f (lung + spleen + other) / N_tr,   edu += n_phago f w (lung + spleen + w_o other)
 
     Args:
-        outside: deaths in "lung", "spleen", "other" [1e6 cells/h]. in_liver: deaths in the liver [1e6 cells/h].
-        p: w (`lung_homing`) and w_o (`other_organ_share`) [-].
+        deaths: in "lung", "spleen" and "other" over a step [1e6 cells]. potency: of education, f [-].
+        p: w (`lung_homing`) and w_o (`other_organ_share`) [-], and the cells n that each death brings about.
 
     Returns:
-        `msc_deaths_all` and `msc_deaths_education` [1e6 cells/h].
+        What enters treg_precursors [-] and educated_monocytes [1e6 cells], at the times of the deaths.
 
     Reference: BIOLOGY A6, A8.
     """
-    lymphoid = outside["lung"] + outside["spleen"]
-    return {
-        "msc_deaths_all": lymphoid + outside["other"] + in_liver,
-        "msc_deaths_education": in_liver + p.lung_homing * (lymphoid + p.other_organ_share * outside["other"]),
+    induced = _tregs_per_msc(potency, p)
+    homing = p.phagocytes_per_msc * potency * p.lung_homing
+    per_death = {
+        "treg_precursors": {"lung": induced, "spleen": induced, "other": induced},
+        "educated_monocytes": {"lung": homing, "spleen": homing, "other": homing * p.other_organ_share},
     }
+
+    def made(factors: Mapping[str, Scalar]) -> Arrival:
+        parts = (jax.tree.map(lambda dead, f=f: f * dead, deaths[organ]) for organ, f in factors.items())
+        return jax.tree.map(lambda *of_organs: sum(of_organs), *parts)
+
+    return {name: made(factors) for name, factors in per_death.items()}
+
+
+def _tregs_per_msc(potency: Scalar, p: ImmuneMemoryParameters) -> Scalar:
+    """Regulatory T cells in the making for each MSC that dies, over the resting pool [1/(1e6 cells)]."""
+    return p.tregs_per_phagocyte * p.phagocytes_per_msc * potency / p.treg_pool
 
 
 @algebraic(reads=("educated_monocytes", "liver_volume"), writes=("education_influx",))
@@ -119,7 +130,7 @@ def effector_t_cells(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
 
 
 @slow(
-    reads=("treg_precursors", "regulatory_t", "msc_deaths_all", "potency_education"),
+    reads=("treg_precursors", "regulatory_t", "msc_deaths_liver", "potency_education"),
     writes=("treg_precursors", "regulatory_t"),
 )
 def regulatory_t_cells(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
@@ -128,19 +139,20 @@ def regulatory_t_cells(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
         dti/dt = n_treg n_phago f deaths / N_tr - k_mat ti
         dtr/dt = k (1 + 1/m^3) + k_mat ti - k (1 + (tr/m)^3) tr
 
+    These are the deaths in the liver; for those elsewhere see `educated_outside`.
+
     Args:
-        fields: treg_precursors, regulatory_t [-], msc_deaths_all [1e6 cells/h], potency_education f [-].
+        fields: treg_precursors, regulatory_t [-], msc_deaths_liver [1e6 cells/h], potency_education f [-].
 
     Returns:
         Rates of treg_precursors and regulatory_t.
 
     Reference: BIOLOGY A6; half-life of human memory CD4 cells, PMC2329696.
     """
-    per_msc = p.tregs_per_phagocyte * p.phagocytes_per_msc * fields.potency_education
     crowding = (fields.regulatory_t / p.treg_maximum) ** 3
     return Rates(
         production={
-            "treg_precursors": per_msc * fields.msc_deaths_all / p.treg_pool,
+            "treg_precursors": _tregs_per_msc(fields.potency_education, p) * fields.msc_deaths_liver,
             "regulatory_t": p.treg_turnover_rate * (1.0 + p.treg_maximum**-3),
         },
         loss={"regulatory_t": p.treg_turnover_rate * (1.0 + crowding)},
@@ -149,7 +161,7 @@ def regulatory_t_cells(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
 
 
 @slow(
-    reads=("educated_monocytes", "msc_deaths_education", "potency_education"),
+    reads=("educated_monocytes", "msc_deaths_liver", "potency_education"),
     writes=("educated_monocytes",),
 )
 def monocyte_education(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
@@ -157,15 +169,17 @@ def monocyte_education(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
 
         dedu/dt = n_phago f deaths - k_home edu
 
+    These are the deaths in the liver; for those elsewhere see `educated_outside`.
+
     Args:
-        fields: educated_monocytes [1e6 cells], msc_deaths_education [1e6 cells/h], potency_education f [-].
+        fields: educated_monocytes [1e6 cells], msc_deaths_liver [1e6 cells/h], potency_education f [-].
 
     Returns:
         Rates of educated_monocytes.
 
     Reference: BIOLOGY A8.
     """
-    made = p.phagocytes_per_msc * fields.potency_education * fields.msc_deaths_education
+    made = p.phagocytes_per_msc * fields.potency_education * fields.msc_deaths_liver
     return Rates(production={"educated_monocytes": made}, loss={"educated_monocytes": p.monocyte_homing_rate})
 
 

@@ -1,11 +1,12 @@
 """One second-order step of states dy/dt = P - D y with named transfers, positive at any step and conservative.
 
 States that no transfer joins take an exponential step. States that transfers join take a modified Patankar step
-(MPRK22 with alpha = 1, in rate-coefficient form): both stages solve a small M-matrix at every point, so that what one
-state loses is what another gains. Both evaluate the rates twice, at the start and at the predicted end.
+(MPRK22 with alpha = 1, in rate-coefficient form, its weights over a better estimate of the end): every stage solves a
+small M-matrix at every point, so that what one state loses is what another gains. Both evaluate the rates twice, at the
+start and at the predicted end.
 
 Densities that fall as their volume grows are stepped as amounts per volume at the start of the step, so that growth
-dilutes them exactly. Matter that arrives inside the step enters with its amount and its first moment in time.
+dilutes them exactly. Matter that arrives inside the step enters with three moments of its time, see `Arrival`.
 
 Reference: Kopecz and Meister, BIT 58 (2018) 691; Burchard et al., Appl. Numer. Math. 47 (2003) 1; NUMERICS decision 7.
 """
@@ -13,29 +14,19 @@ Reference: Kopecz and Meister, BIT 58 (2018) 691; Burchard et al., Appl. Numer. 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from hepatojax.mechanism import Rates, Transfer, pytree
+from hepatojax.mechanism import Arrival, Rates, Transfer, pytree
 from hepatojax.numerics.safe_math import decay_deficit, decay_mean
 
 State = Float[Array, "..."]
 States = dict[str, State]
 RatesFunction = Callable[[States], Rates]
-
-
-@pytree
-class Arrival:
-    """Matter that enters a state during one step.
-
-    amount: integral over the step [unit of the state, per volume at the start of the step].
-    first_moment: integral of the inflow times the time since the start of the step [unit x h].
-    """
-
-    amount: State
-    first_moment: State
 
 
 @pytree
@@ -77,10 +68,10 @@ def step_states(
 
         stage 1: rates at y_n, step to y_1;   stage 2: mean of the rates at y_n and y_1, step from y_n again
 
-    What arrives early in the step counts in y_n, so that rates change continuously as an arrival slides over an edge.
+    How rates see what arrives within the step: see `Arrival`. The state itself decays from the mean time of arrival.
 
-    In a group joined by transfers a coefficient at y_n is weighted by y_n / y_1 in the mean, which makes the implicit
-    stage 2 second order. A transfer's gain is a Python number; what it gives beyond 1 is explicit, hence positive at
+    In a group joined by transfers the coefficients of the mean are weighted, which makes the implicit stage 2 second
+    order, see `_weights`. A transfer's gain is a Python number; what it gives beyond 1 is explicit, hence positive at
     any step.
 
     Args:
@@ -100,19 +91,23 @@ def step_states(
 
     Reference: NUMERICS decisions 7 and 8.
     """
-    before = _coefficients(states, rates_function(states), {})
-    groups = connected_groups(tuple(states), before.transfers)
+    sources = _like_states(states, sources or {})
+    seen = _added(states, {name: arrival.early for name, arrival in sources.items()})
+    first = _coefficients(seen, rates_function(seen), {})
+    groups = connected_groups(tuple(states), first.transfers)
     _check_dilution(groups, diluted)
     ratios = {name: jnp.asarray(volume_ratio_end, y.dtype) for name, y in states.items() if name in diluted}
-    early, late = _split_arrivals(states, before, step_h, sources or {})
+    early, late = _split_arrivals(first, step_h, sources)
     start = _added(states, early)
-    first = _coefficients(start, rates_function(start), {})
-    predicted, _ = _advance(start, first, step_h, groups, ())
-    at_end = _divided(predicted, ratios)
-    second = _coefficients(at_end, rates_function(at_end), ratios)
-    joined = tuple(name for group in groups if len(group) > 1 for name in group)
-    mean = _mean(first, second, _weights(start, predicted, first, step_h, joined))
-    end, budgets = _advance(start, mean, step_h, groups, tracked)
+    predicted, _ = _advance(seen, first, step_h, groups, ())
+    seen = _added(predicted, {name: arrival.between for name, arrival in sources.items()})
+    seen = _divided(seen, ratios)
+    second = _coefficients(seen, rates_function(seen), ratios)
+    joined = tuple(group for group in groups if len(group) > 1)
+    reached = tuple(group for group in joined if any(name in sources for name in group))
+    predicted |= _advance(start, first, step_h, reached, ())[0]  # from what the step starts from, not what rates see
+    weights = _weights(start, predicted, first, second, step_h, joined)
+    end, budgets = _advance(start, _mean(first, second, *weights, step_h), step_h, groups, tracked)
     for name in (name for name in tracked if name in early):
         budgets[name] = Budget(**{**vars(budgets[name]), "arrived": early[name] + late[name]})
     return _divided(_added(end, late), ratios), budgets
@@ -129,24 +124,21 @@ def predict_middle(
 ) -> States:
     """First-order estimate of the states at the middle of a step, at which quasi-steady fields are solved.
 
-    Arrivals count with their mean over the step, amount - first_moment / step, wherever in the step they fall.
-
     Args:
         states, rates_function, step_h, diluted: as `step_states`; `step_h` is the whole step.
         volume_ratio_middle: volume at the middle over the volume at the start [-].
-        sources: arrivals of the whole step.
+        sources: arrivals of the whole step, which count with their mean over it.
 
     Returns:
         The states at the middle, positive.
     """
-    rates = _coefficients(states, rates_function(states), {})
+    sources = _like_states(states, sources or {})
+    seen = _added(states, {name: arrival.early for name, arrival in sources.items()})
+    rates = _coefficients(seen, rates_function(seen), {})
     groups = connected_groups(tuple(states), rates.transfers)
     ratios = {name: jnp.asarray(volume_ratio_middle, y.dtype) for name, y in states.items() if name in diluted}
-    present = {
-        name: _like(states[name], arrival.amount - arrival.first_moment / jnp.asarray(step_h, arrival.amount.dtype))
-        for name, arrival in (sources or {}).items()
-    }
-    middle, _ = _advance(_added(states, present), rates, 0.5 * step_h, groups, ())
+    middle, _ = _advance(seen, rates, 0.5 * step_h, groups, ())
+    middle = _added(middle, {name: 0.5 * arrival.between for name, arrival in sources.items()})
     return _divided(middle, ratios)
 
 
@@ -166,21 +158,37 @@ def _like(state: Array, value: Any) -> Array:
     return jnp.broadcast_to(jnp.asarray(value, state.dtype), state.shape)
 
 
+def _like_states(states: States, sources: Mapping[str, Arrival]) -> dict[str, Arrival]:
+    return {name: jax.tree.map(partial(_like, states[name]), arrival) for name, arrival in sources.items()}
+
+
 def _floor(dtype: Any) -> float:
     """Amount below which a ratio of two amounts means nothing; its inverse square is still a finite number."""
     return float(jnp.finfo(dtype).tiny) ** 0.4
 
 
 def _weights(
-    start: States, predicted: States, rates: _Coefficients, step_h: float | Array, names: tuple[str, ...]
-) -> dict[str, Array]:
-    """y_n / y_1 of the named states; where both vanish its limit 1 + h D, D being all that leaves the state."""
-    weights = {}
-    for name in names:
+    start: States,
+    predicted: States,
+    first: _Coefficients,
+    second: _Coefficients,
+    step_h: float | Array,
+    groups: tuple[tuple[str, ...], ...],
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """y_n / s and y_1 / s of the members of groups, s being the end by the mean of both coefficients.
+
+    With them the implicit stage 2 takes the losses of y_n and of y_1, so that it is second order, and what came during
+    the step is not lost as if it had been there from the start.
+    """
+    even = _mean(first, second, {}, {}, step_h)
+    estimate, _ = _advance(start, even, step_h, groups, ())
+    at_start, at_end = {}, {}
+    for name in estimate:
         step, floor = jnp.asarray(step_h, start[name].dtype), _floor(start[name].dtype)
-        limit = 1.0 + step * _leaving(rates, name)
-        weights[name] = (start[name] + floor * limit) / (predicted[name] + floor)
-    return weights
+        kept, kept_first = (1.0 + step * _leaving(rates, name) for rates in (even, first))  # where all three vanish
+        at_start[name] = (start[name] + floor * kept) / (estimate[name] + floor)
+        at_end[name] = (predicted[name] + floor * kept / kept_first) / (estimate[name] + floor)
+    return at_start, at_end
 
 
 def _leaving(rates: _Coefficients, name: str) -> Array:
@@ -216,37 +224,50 @@ def _coefficients(states: States, rates: Rates, ratios: Mapping[str, Array]) -> 
     return _Coefficients(production, loss, transfers)
 
 
-def _mean(first: _Coefficients, second: _Coefficients, weight: Mapping[str, Array]) -> _Coefficients:
-    """Coefficients of stage 2: the mean of both ends, the first weighted by `weight` within groups."""
-    return _Coefficients(
-        {name: 0.5 * (p + second.production[name]) for name, p in first.production.items()},
-        {name: 0.5 * (d * weight.get(name, 1.0) + second.loss[name]) for name, d in first.loss.items()},
-        tuple(
-            Transfer(a.source, a.target, 0.5 * (a.rate * weight[a.source] + b.rate), a.gain)
-            for a, b in zip(first.transfers, second.transfers, strict=True)
-        ),
+def _mean(
+    first: _Coefficients,
+    second: _Coefficients,
+    at_start: Mapping[str, Array],
+    at_end: Mapping[str, Array],
+    step_h: float | Array,
+) -> _Coefficients:
+    """Coefficients of a whole step: the mean of both ends, those of members of groups weighted, see `_weights`.
+
+    Of what a state without partner gets at the start of the step some is lost at its end, of what it gets at the end
+    nothing: (1 - e) / 2 of one and (1 + e) / 2 of the other, with e the share of an even supply that is lost.
+    """
+
+    def between(name: str, rate: Array, other: Array) -> Array:
+        return 0.5 * (rate * at_start.get(name, 1.0) + other * at_end.get(name, 1.0))
+
+    loss = {name: between(name, rate, second.loss[name]) for name, rate in first.loss.items()}
+    production = {}
+    for name, supply in first.production.items():
+        lost = 0.0 if name in at_start else decay_deficit(jnp.asarray(step_h, supply.dtype) * loss[name])
+        production[name] = 0.5 * ((1.0 - lost) * supply + (1.0 + lost) * second.production[name])
+    transfers = tuple(
+        Transfer(a.source, a.target, between(a.source, a.rate, b.rate), a.gain)
+        for a, b in zip(first.transfers, second.transfers, strict=True)
     )
+    return _Coefficients(production, loss, transfers)
 
 
 def _split_arrivals(
-    states: States, rates: _Coefficients, step_h: float | Array, sources: Mapping[str, Arrival]
+    rates: _Coefficients, step_h: float | Array, sources: Mapping[str, Arrival]
 ) -> tuple[dict[str, Array], dict[str, Array]]:
     """Replace arrivals inside the step by one part at its start and one at its end.
 
-        early e^{-D h} + late = amount e^{-D (h - t)},   early + late = amount,   t = first_moment / amount
+        at start = early + (1 - u / 2) between,   at end = the rest,   u = exp(-D h / 2)
 
-    Both parts are positive, their sum is the amount, and what is left at the end has decayed from the mean time t of
-    arrival. At amount = 0 the split is linear in amount and moment, so that its derivative exists.
+    What is left of the two at the end of the step is what is left of the arrival, each part of it decayed from its own
+    time, up to (D h)^3 / 25 of the amount. The split is linear, so that arrivals add up, and both parts are positive.
     """
-    early, late = {}, {}
+    at_start, at_end = {}, {}
     for name, arrival in sources.items():
-        amount, moment = _like(states[name], arrival.amount), _like(states[name], arrival.first_moment)
-        step = jnp.asarray(step_h, amount.dtype)
-        decay = step * _leaving(rates, name)
-        passed = moment / (amount * step + _floor(amount.dtype))
-        early[name] = (amount - moment / step) * decay_mean(decay * (1.0 - passed)) / decay_mean(decay)
-        late[name] = amount - early[name]
-    return early, late
+        decay = jnp.asarray(step_h, arrival.amount.dtype) * _leaving(rates, name)
+        at_start[name] = arrival.early + (1.0 - 0.5 * jnp.exp(-0.5 * decay)) * arrival.between
+        at_end[name] = arrival.amount - at_start[name]
+    return at_start, at_end
 
 
 def _advance(

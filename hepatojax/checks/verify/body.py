@@ -86,9 +86,9 @@ def biodistribution() -> Iterator[Record]:
     """Pools and arrivals of viable cells and label, two overlapping infusions, against DOP853 at 1e-12."""
     steps = course(schedule_of(INFUSIONS, 3), 6.0, 18.0)
     for kind, living in zip(KINDS, (VIABILITY, 1.0), strict=True):
-        moment = sum(s[kind].liver_first_moment + 6.0 * n * s[kind].liver_amount for n, s in enumerate(steps))
+        moment = sum(6.0 * ((n + 1) * s[kind].liver.amount - s[kind].liver.mean) for n, s in enumerate(steps))
         pools = [steps[-1][kind].pools[organ] for organ in ORGANS]
-        solved = np.array([*pools, sum(s[kind].liver_amount for s in steps), moment], float)
+        solved = np.array([*pools, sum(s[kind].liver.amount for s in steps), moment], float)
         error = float(np.max(np.abs(solved / _reference(kind, living, 18.0) - 1.0)))
         yield at_most("body-kinetics", f"pools and arrivals of {kind}, relative error", error, 1e-9, "-", "DOP853")
     infused = float(sum(s["label"].infused for s in steps))
@@ -106,7 +106,7 @@ def any_time() -> Iterator[Record]:
     for kind in KINDS:
         for organ in ORGANS:
             errors.append(abs(float(coarse[-1][kind].pools[organ] / fine[-1][kind].pools[organ]) - 1.0))
-        arrived = [sum(s[kind].liver_amount for s in steps[: len(steps) // 2]) for steps in (coarse, fine)]
+        arrived = [sum(s[kind].liver.amount for s in steps[: len(steps) // 2]) for steps in (coarse, fine)]
         errors.append(abs(float(arrived[0] / arrived[1]) - 1.0))
     source = "NUMERICS decision 8"
     yield at_most("infusion-time", "6 h against 0.375 h steps, relative", largest(errors), 1e-11, "-", source)

@@ -14,8 +14,8 @@ from scipy.integrate import solve_ivp
 
 from hepatojax.checks.records import Check, Record, at_least, at_most, largest, smallest
 from hepatojax.checks.verify.exact import observed_order
-from hepatojax.mechanism import Rates, Transfer
-from hepatojax.numerics.positive_step import Arrival, step_states
+from hepatojax.mechanism import Rates, Transfer, bolus
+from hepatojax.numerics.positive_step import step_states
 
 ORDER_IN_TIME = 1.9
 START = {"quiescent": 0.7, "primed": 0.1, "injured": 0.2, "signal": 0.5}
@@ -91,22 +91,32 @@ def _cells(y: States) -> float:
 
 
 def budgets() -> Iterator[Record]:
-    """The integrated rates of a growing, dosed volume explain its change; a bolus decays from its true arrival."""
+    """The integrated rates of a growing, dosed volume explain its change; a bolus decays from its true arrival.
+
+    What is left of the bolus is exact at both ends of the step, and of third order in decay x step between them.
+    """
     start, ratio = _start(), 1.07
     names = ("quiescent", "primed", "injured")
-    dose = {"primed": Arrival(jnp.asarray(0.2), jnp.asarray(0.02))}
+    dose = {"primed": bolus(jnp.asarray(0.2), 0.2)}
     end, terms = step_states(start, division, 0.5, diluted=names, volume_ratio_end=ratio, sources=dose, tracked=names)
     gap = largest(
         abs(float(end[n] * ratio - (start[n] + b.produced + b.received + b.arrived - b.lost - b.left)))
         for n, b in terms.items()
     )
     yield at_most("budget", "change - integrated rates, relative", gap, 1e-14, "-", "conservation")
-    decay, step, errors = 0.46, 0.25, []
-    for time in (0.0, 0.03, 0.2, 0.25):
-        source = {"signal": Arrival(jnp.asarray(3.0), jnp.asarray(3.0 * time))}
-        new, _ = step_states({"signal": jnp.zeros(())}, lambda _: Rates(loss={"signal": decay}), step, sources=source)
-        errors.append(abs(float(new["signal"]) / (3.0 * np.exp(-decay * (step - time))) - 1.0))
-    yield at_most("budget", "bolus inside a step, relative error", largest(errors), 1e-12, "-", "exact exponential")
+    at_edges = largest(_bolus_error(0.25, passed) for passed in (0.0, 1.0))
+    yield at_most("budget", "bolus at an edge of a step, relative error", at_edges, 1e-12, "-", "exact exponential")
+    counts = (1, 2, 4, 8)
+    inside = [largest(_bolus_error(1.0 / n, passed) for passed in (0.12, 0.5, 0.8)) for n in counts]
+    order = observed_order(counts, inside)
+    yield at_least("budget", "order of what is left of a bolus inside a step", order, 2.9, "-", "exact exponential")
+
+
+def _bolus_error(step: float, passed: float, decay: float = 0.46) -> float:
+    """Relative error of what is left at the end of a step of a bolus inside it."""
+    source = {"signal": bolus(jnp.asarray(3.0), passed)}
+    new, _ = step_states({"signal": jnp.zeros(())}, lambda _: Rates(loss={"signal": decay}), step, sources=source)
+    return abs(float(new["signal"]) / (3.0 * np.exp(-decay * step * (1.0 - passed))) - 1.0)
 
 
 CHECKS = (

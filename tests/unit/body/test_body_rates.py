@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hepatojax.body import biodistribution, growth, hazards, immune_memory, liver_tests
-from hepatojax.mechanism import Fields, check_composition
+from hepatojax.mechanism import Fields, bolus, check_composition
 from hepatojax.numerics.positive_step import step_states
 from hepatojax.parameters.registry import from_registry, load_parameters
 
@@ -30,7 +30,7 @@ PARAMETERS = {
     hazards: from_registry(hazards.HazardParameters, HUMAN.hazards),
 }
 INPUTS = (
-    *("activity", "potency_education", "msc_deaths_all", "msc_deaths_education", "portal_gradient_relative"),
+    *("activity", "potency_education", "msc_deaths_liver", "portal_gradient_relative"),
     *(
         "liver_volume",
         "rest_mass",
@@ -100,7 +100,7 @@ def test_rates_equal_the_twin(seed):
         np.testing.assert_allclose(y[name], value, rtol=1e-12)
     for name in ("mean_necrosis", "mean_division"):
         y[name] *= 24.0
-    y |= {"deaths_all": 24.0 * y["msc_deaths_all"], "deaths_education": 24.0 * y["msc_deaths_education"]}
+    y |= {"deaths_all": 24.0 * y["msc_deaths_liver"], "deaths_education": 24.0 * y["msc_deaths_liver"]}
     for name, value in twin.derivatives(y).items():
         np.testing.assert_allclose(24.0 * slope[name], value, rtol=1e-11, atol=1e-13, err_msg=name)
 
@@ -159,7 +159,7 @@ def test_one_intravenous_dose_raises_regulation_as_the_page_says():
     p = PARAMETERS[immune_memory]
 
     def rates(y):
-        fields = Fields(y | {"msc_deaths_all": 70.0 * p_dead * jnp.exp(-p_dead * y["t"]), "potency_education": 1.0})
+        fields = Fields(y | {"msc_deaths_liver": 70.0 * p_dead * jnp.exp(-p_dead * y["t"]), "potency_education": 1.0})
         made = immune_memory.regulatory_t_cells(fields, p)
         return type(made)(made.production | {"t": 1.0}, made.loss, made.transfers)
 
@@ -169,12 +169,18 @@ def test_one_intravenous_dose_raises_regulation_as_the_page_says():
     assert 1.55 < float(end["regulatory_t"]) - 1.0 < 1.85
 
 
-def test_deaths_seen():
+def test_deaths_outside_the_liver_induce_regulation_and_educate_fewer_monocytes():
     p = PARAMETERS[immune_memory]
-    outside = {"lung": jnp.asarray(4.0), "spleen": jnp.asarray(2.0), "other": jnp.asarray(1.0)}
-    seen = immune_memory.deaths_seen(outside, jnp.asarray(3.0), p)
-    assert float(seen["msc_deaths_all"]) == 10.0
-    np.testing.assert_allclose(seen["msc_deaths_education"], 3.0 + p.lung_homing * (6.0 + p.other_organ_share))
+    deaths = {"lung": bolus(4.0, 0.25), "spleen": bolus(2.0, 0.5), "other": bolus(1.0, 0.75)}
+    made = immune_memory.educated_outside(deaths, 1.3, p)
+    per_msc = 1.3 * p.phagocytes_per_msc
+    np.testing.assert_allclose(
+        made["treg_precursors"].amount, 7.0 * p.tregs_per_phagocyte * per_msc / p.treg_pool, rtol=1e-14
+    )
+    homing = per_msc * p.lung_homing
+    np.testing.assert_allclose(made["educated_monocytes"].amount, homing * (6.0 + p.other_organ_share), rtol=1e-14)
+    mean = 4.0 * 0.75 + 2.0 * 0.5 + p.other_organ_share * 0.25
+    np.testing.assert_allclose(made["educated_monocytes"].mean, homing * mean, rtol=1e-14)
 
 
 def test_incidence_of_infection_is_that_of_competing_risks():

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
-from hepatojax.mechanism import Rates, Transfer
-from hepatojax.numerics.positive_step import Arrival, connected_groups, predict_middle, step_states
+from hepatojax.mechanism import Arrival, Rates, Transfer, bolus
+from hepatojax.numerics.positive_step import connected_groups, predict_middle, step_states
 from hepatojax.numerics.safe_math import decay_deficit, decay_mean
 
 
@@ -80,8 +80,8 @@ def test_transfers_conserve_to_round_off():
 def test_budget_closes_and_states_its_terms():
     y = start()
     sources = {
-        "d": Arrival(jnp.full((2,), 0.4), jnp.full((2,), 0.1)),
-        "c": Arrival(jnp.full((2,), 0.2), jnp.full((2,), 0.02)),
+        "d": bolus(jnp.full((2,), 0.4), 0.5),
+        "c": bolus(jnp.full((2,), 0.2), 0.2),
     }
     ratio = 1.07
     new, budgets = step_states(
@@ -129,27 +129,38 @@ def test_bolus_decays_from_its_true_arrival(joined):
     y = {"a": jnp.asarray(0.0), "b": jnp.asarray(0.0)}
 
     def end(t, dose):
-        new, _ = step_states(y, rates, h, sources={"a": Arrival(dose, dose * t)})
+        new, _ = step_states(y, rates, h, sources={"a": bolus(dose, t / h)})
         return new["a"]
 
     for t in (0.0, 0.03, 0.2, 0.25):
         value, (by_time, by_dose) = jax.value_and_grad(end, (0, 1))(jnp.asarray(t), jnp.asarray(dose))
         exact = dose * np.exp(-k * (h - t))
-        tolerance = 3e-4 if joined else 1e-13  # the joined state decays by MPRK22, not exactly
-        np.testing.assert_allclose(value, exact, rtol=tolerance)
-        np.testing.assert_allclose(by_dose, exact / dose, rtol=tolerance)
-        np.testing.assert_allclose(by_time, k * exact, rtol=1e-2 if joined else 1e-12)
+        apart = 3e-4 if joined else (k * h) ** 3 / 25  # the joined state decays by MPRK22, not exactly
+        within = 1e-13 if t in (0.0, h) and not joined else apart
+        np.testing.assert_allclose(value, exact, rtol=within)
+        np.testing.assert_allclose(by_dose, exact / dose, rtol=within)
+        np.testing.assert_allclose(by_time, k * exact, rtol=1e-2 if joined else (k * h) ** 2 / 4)
         at_zero = jax.grad(end, 1)(jnp.asarray(t), jnp.asarray(0.0))
-        np.testing.assert_allclose(at_zero, exact / dose, rtol=2e-3)
+        np.testing.assert_allclose(at_zero, exact / dose, rtol=within)
+
+
+def test_arrivals_of_one_step_add_up():
+    """Two boluses at once are the sum of each alone, for which the split has to be linear."""
+    rates = lambda s: Rates(loss={"a": 0.8})  # noqa: E731
+    early, late = bolus(jnp.asarray(2.0), 0.1), bolus(jnp.asarray(0.5), 0.7)
+
+    def end(arrival):
+        return float(step_states({"a": jnp.asarray(0.0)}, rates, 0.5, sources={"a": arrival})[0]["a"])
+
+    both = jax.tree.map(lambda a, b: a + b, early, late)
+    assert end(both) == pytest.approx(end(early) + end(late), rel=1e-15)
 
 
 def test_partner_sees_the_time_mean_of_an_arrival():
     """db/dt = a: a bolus into a at time t of the step adds amount x (h - t) to b."""
     y = {"a": jnp.asarray(0.0), "b": jnp.asarray(0.0)}
     for t in (0.0, 0.3, 1.0):
-        new, _ = step_states(
-            y, lambda s: Rates({"b": s["a"]}), 1.0, sources={"a": Arrival(jnp.asarray(2.0), jnp.asarray(2.0 * t))}
-        )
+        new, _ = step_states(y, lambda s: Rates({"b": s["a"]}), 1.0, sources={"a": bolus(jnp.asarray(2.0), t)})
         np.testing.assert_allclose(new["b"], 2.0 * (1.0 - t), atol=1e-15)
 
 
@@ -164,7 +175,7 @@ def test_middle_is_first_order():
 def test_finite_gradients_at_zero_and_tiny_states(dtype):
     for value in (0.0, 1e-37, 1e-22, 1e-10):
         y = {n: jnp.full((2,), value, dtype) for n in "abcd"}
-        source = Arrival(jnp.full((2,), value, dtype), jnp.full((2,), 0.1 * value, dtype))
+        source = bolus(jnp.full((2,), value, dtype), 0.4)
 
         def total(y, source):
             new, _ = step_states(y, chain, 0.25, diluted=tuple("abcd"), volume_ratio_end=1.1, sources={"c": source})
@@ -208,7 +219,7 @@ def test_rates_that_bend_in_an_arrival_follow_it_over_an_edge():
         for n in range(3):
             at = min(max(arrival_h - 6.0 * n, 0.0), 6.0)
             amount = jnp.full(1, 0.7 if 6.0 * n <= arrival_h < 6.0 * (n + 1) else 0.0)
-            y, _ = step_states(y, hazard, 6.0, sources={"w": Arrival(amount, amount * at)})
+            y, _ = step_states(y, hazard, 6.0, sources={"w": bolus(amount, at / 6.0)})
         return float(y["h"][0])
 
     before, after = integral(6.0 - 1e-9), integral(6.0)
@@ -217,3 +228,60 @@ def test_rates_that_bend_in_an_arrival_follow_it_over_an_edge():
     level = 0.7 * np.exp(-0.01 * times)
     exact = np.trapezoid(level**4 / (0.5**4 + level**4), times)
     assert after == pytest.approx(exact, rel=1e-3)
+
+
+@pytest.mark.parametrize("passed", [0.0, 0.2, 0.5, 0.9, 1.0])
+def test_an_effect_of_an_effect_weighs_the_square_of_the_time_left(passed):
+    """dc/dt = b, db/dt = a: a bolus into a at share s of the step adds a h (1 - s) to b and a h^2/2 (1 - s)^2 to c."""
+    y = {name: jnp.asarray(0.0) for name in "abc"}
+    new, _ = step_states(
+        y, lambda s: Rates({"b": s["a"], "c": s["b"]}), 3.0, sources={"a": bolus(jnp.asarray(2.0), passed)}
+    )
+    np.testing.assert_allclose(new["b"], 2.0 * 3.0 * (1.0 - passed), atol=1e-14)
+    np.testing.assert_allclose(new["c"], 2.0 * 4.5 * (1.0 - passed) ** 2, atol=1e-14)
+
+
+def test_an_arrival_at_an_edge_is_the_same_in_the_step_before_and_behind():
+    y, dose, kw = start(), jnp.full((2,), 0.4), {"diluted": tuple("abcd"), "volume_ratio_end": 1.1}
+    late, _ = step_states(y, chain, 0.5, sources={"d": bolus(dose, 1.0)}, **kw)
+    late, _ = step_states(late, chain, 0.5, **kw)
+    early, _ = step_states(y, chain, 0.5, **kw)
+    early, _ = step_states(early, chain, 0.5, sources={"d": bolus(dose / 1.1, 0.0)}, **kw)
+    for name in "abcd":
+        np.testing.assert_allclose(early[name], late[name], rtol=1e-13)
+        seen = predict_middle({**y, "d": y["d"] + dose}, chain, 0.5)[name]
+        np.testing.assert_allclose(
+            predict_middle(y, chain, 0.5, sources={"d": bolus(dose, 0.0)})[name], seen, rtol=1e-14
+        )
+
+
+def test_the_slope_by_the_time_of_an_arrival_jumps_by_the_square_of_the_step():
+    """The end of a chain of four effects, by the time of a bolus, on both sides of an edge: the jump falls fourfold."""
+
+    def rates(s):
+        return Rates({"b": s["a"], "c": s["b"], "d": s["c"]}, {"a": 0.3})
+
+    def jump(steps):
+        step_h, edge = 8.0 / steps, 4.0
+
+        def end(arrival_h, holder):
+            y = {name: jnp.asarray(0.0) for name in "abcd"}
+            for n in range(steps):
+                sources = {"a": bolus(jnp.asarray(1.0), (arrival_h - n * step_h) / step_h)} if n == holder else {}
+                y, _ = step_states(y, rates, step_h, sources=sources)
+            return y["d"]
+
+        behind = round(edge / step_h)
+        before, after = (jax.grad(end)(jnp.asarray(edge), holder) for holder in (behind - 1, behind))
+        return abs(float(before / after) - 1.0)
+
+    jumps = [jump(4), jump(8), jump(16)]
+    assert jumps[0] / jumps[1] > 3.0 and jumps[1] / jumps[2] > 3.5, jumps
+
+
+def test_moments_of_an_even_inflow():
+    """An even inflow leaves a half of its amount as mean and a third as early; boluses add up to it."""
+    passed = np.linspace(0.0005, 0.9995, 1000)
+    parts = [bolus(1e-3, s) for s in passed]
+    whole = Arrival(*(sum(getattr(part, name) for part in parts) for name in ("amount", "early", "between")))
+    np.testing.assert_allclose([whole.amount, whole.mean, whole.early], [1.0, 1 / 2, 1 / 3], rtol=1e-6)
