@@ -6,8 +6,8 @@ Both solve the same matrix to the same residual (1e-8 of the inflow) in float64,
 seconds are the median of several runs: first on all cores, where our threads that wait for one another count as well,
 then in a second process on one core, which is all that pyamg uses. With `one-core` only the latter. Our compile time
 stands apart. pyamg sees only the cells that hold tissue. Expect at 64^3 on smooth permeability 11 iterations and,
-on a machine of two cores, 0.07 to 0.10 CPU seconds on both and 0.06 on one, 10x and 16x less than pyamg in one run (its
-own time varies by half between runs), and on fibrotic septa of contrast 1e4 a median near 24 iterations.
+on a machine of two cores, 0.07 to 0.10 CPU seconds on both and 0.06 on one, 10x and 16x less than pyamg (1.0 and
+0.9 s in that run), and on fibrotic septa of contrast 1e4 a median near 24 iterations.
 """
 
 import os
