@@ -47,8 +47,8 @@ def conjugate_gradient(
     """Flexible preconditioned conjugate gradients for a symmetric positive definite operator.
 
     Stops when |b - A x| <= tolerance x scale, where `scale` defaults to |b| of this very solve; a function is taken
-    of the current iterate. Polak-Ribiere form of beta, so that a preconditioner that is only nearly symmetric does no
-    harm.
+    of the current iterate. Each direction is made conjugate to the last one by its own product with A, so that a
+    preconditioner that is only nearly symmetric does no harm.
 
     Args:
         apply: x -> A x. precondition: r -> approximate A^-1 r.
@@ -65,15 +65,15 @@ def conjugate_gradient(
         return ~(norm <= tolerance * size) & (iterations < max_iterations)
 
     def body(carry):
-        x, r, r_old, p, rz_old, _, k, _ = carry
+        x, r, p, q, pq, _, k, _ = carry
         z = precondition(r)
-        rz = jnp.sum(r * z)
-        p = z + _guarded(jnp.sum((r - r_old) * z), rz_old) * p
+        p = z - _guarded(jnp.sum(q * z), pq) * p
         q = apply(p)
-        alpha = _guarded(rz, jnp.sum(p * q))
+        pq = jnp.sum(p * q)
+        alpha = _guarded(jnp.sum(r * z), pq)
         x = x + alpha * p
-        r_new = r - alpha * q
-        return x, r_new, r, p, rz, _norm(r_new), k + 1, scale_of(x)
+        r = r - alpha * q
+        return x, r, p, q, pq, _norm(r), k + 1, scale_of(x)
 
     r = rhs - apply(guess)
     zero = jnp.zeros_like(r)

@@ -71,9 +71,19 @@ class Checkerboard:
 
         return lax.fori_loop(0, sweeps, sweep, guess)
 
-    def red_residual(self, rhs: Pair, pair: Pair) -> Float[Array, "nz ny half"]:
-        """Residual of the red cells; that of the black ones is zero after `red_black`."""
-        return self.red.diagonal * (self.red.solved(rhs[RED], pair[BLACK]) - pair[RED])
+    def red_black_from_zero(self, rhs: Pair, sweeps: int) -> tuple[Pair, Float[Array, "nz ny half"]]:
+        """`red_black` from zero, and the residual of the red cells; that of the black ones is zero.
+
+        The first red half-sweep is then the right-hand side itself, and one more at the end gives the residual.
+        """
+
+        def sweep(_: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+            _, _, red = carry
+            black = self.black.solved(rhs[BLACK], red)
+            return red, black, self.red.solved(rhs[RED], black)
+
+        red, black, following = lax.fori_loop(0, sweeps, sweep, (rhs[RED], rhs[BLACK], rhs[RED]))
+        return (red, black), self.red.diagonal * (following - red)
 
 
 def checkerboard(operator: Operator) -> Checkerboard:
