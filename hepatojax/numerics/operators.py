@@ -59,7 +59,7 @@ def neighbour_sum(operator: Operator, field: Array) -> Array:
     total = jnp.zeros_like(field)
     for axis in AXES:
         total = total + operator.backward[axis] * upper_neighbour(field, axis)
-        total = total + lower_neighbour(operator.forward[axis] * field, axis)
+        total = total + lower_neighbour(operator.forward[axis], axis) * lower_neighbour(field, axis)
     return total
 
 
