@@ -61,7 +61,7 @@ def test_reverse_mode_is_the_derivative_of_the_closed_form(adjoint, checkpoints)
         np.testing.assert_allclose(found, wanted, rtol=1e-13)
 
 
-@pytest.mark.parametrize(("adjoint", "checkpoints"), [("none", None), ("saved", None), ("two-level", 3)])
+@pytest.mark.parametrize(("adjoint", "checkpoints"), [("saved", None), ("two-level", 3)])
 def test_second_derivatives_are_those_of_the_closed_form(adjoint, checkpoints):
     """d2 y_n / dr2 = 2 n^2 y_0^3 / (1 + n r y_0)^3, forward over reverse and forward over forward."""
     start, rate = jnp.asarray(0.7), jnp.asarray(0.2)

@@ -57,11 +57,6 @@ def test_second_derivative_of_a_root(mode):
         np.testing.assert_allclose(second(p), -0.25 * p**-1.5, rtol=1e-12)
 
 
-def test_third_derivative_of_a_root():
-    third = jax.jit(jax.jacfwd(jax.jacfwd(jax.jacfwd(root))))
-    np.testing.assert_allclose(third(2.0), 0.375 * 2.0**-2.5, rtol=1e-11)
-
-
 SLOPES = [jax.jit(mode(kepler)) for mode in (jax.jacfwd, jax.jacrev)]
 CURVATURE = jax.jit(jax.jacfwd(jax.jacfwd(lambda m, e: kepler((m, e)))))
 

@@ -88,11 +88,6 @@ def test_hill_starts_with_the_slope_of_its_power(dtype, exponent, at_zero):
     assert float(by_exponent) == 0.0  # 0^n is 0 at any n
 
 
-def test_a_traced_exponent_gives_the_values_of_a_number():
-    c = jnp.asarray([0.0, 0.1, 0.3, 5.0])
-    np.testing.assert_allclose(jax.jit(lambda n: hill(c, 0.3, n))(1.0), hill(c, 0.3, 1.0), rtol=1e-15)
-
-
 @settings(max_examples=25, deadline=None)
 @given(st.floats(-1e3, 1e3), st.floats(1e-3, 10.0))
 def test_smooth_positive_part_splits_a_number(y, e):

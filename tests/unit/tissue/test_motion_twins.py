@@ -62,15 +62,6 @@ def test_motion_depends_on_rates_times_step_alone():
     np.testing.assert_allclose(one.density, two.density, atol=1e-9)
 
 
-def test_even_density_stays_without_a_potential_and_more_cells_stay_more_everywhere():
-    grid, density, potential = patchy()
-    even = 0.7 * (grid.volume > 0).astype(float)
-    np.testing.assert_allclose(move(grid, even, jnp.zeros(SHAPE), 400.0, 50.0).density, even, atol=1e-9)
-    more = density.at[0, 1, 2].add(1.0)
-    gained = move(grid, more, potential, 100.0, 4.0).density - move(grid, density, potential, 100.0, 4.0).density
-    assert float(gained.min()) > -1e-8
-
-
 @pytest.mark.parametrize("drift", [-3.0, 0.0, 0.5, 8.0])
 def test_every_start_ends_in_the_boltzmann_distribution(drift):
     """n ~ exp(phi / D) in each connected block, whatever the start."""
