@@ -19,6 +19,7 @@ pytestmark = pytest.mark.verification
 # what is wrong: the check that sees it, the function, its text, the faulty text
 FAULTS = {
     "flux sign": ("V02", perfusion.pressure_driven_flow, "pressure - upper", "-pressure + upper"),
+    "axial ratio dropped": ("V03", perfusion.pressure_system, "(parameters.axial_ratio, 1.0, 1.0)", "(1.0, 1.0, 1.0)"),
     "haematocrit dropped": ("plasma-flow", coupling._signal, "(1.0 - model.parameters.haematocrit)", "(1.0)"),
     "unit slip of 1e-3": (
         "body-kinetics",
