@@ -8,11 +8,12 @@ from hepatojax.mechanism import Fields
 
 MODULES = (growth, immune_memory, liver_tests, hazards)
 ROOMS = ("growth", "immune_memory", "liver_tests", "hazards")
+ELSEWHERE = ("regulatory_t_cells", "monocyte_education")  # with their closed forms in the tests of the body's rates
 MECHANISMS = tuple(
     (mechanism, room) for module, room in zip(MODULES, ROOMS, strict=True) for mechanism in module.MECHANISMS
 )
 ALGEBRAIC = tuple(pair for pair in MECHANISMS if pair[0].kind == "algebraic")
-SLOW = tuple(pair for pair in MECHANISMS if pair[0].kind == "slow")
+SLOW = tuple(pair for pair in MECHANISMS if pair[0].kind == "slow" and pair[0].name not in ELSEWHERE)
 STATES = tuple(name for mechanism, _ in SLOW for name in mechanism.writes)
 
 LARGEST = {

@@ -271,13 +271,11 @@ def body(y, r):
 
 
 def body_slopes(y, r):
-    """A6, A8, A9: dy/dt of every state of the body [unit/h]."""
-    a, t, z, n = r.immune_memory, r.liver_tests, r.hazards, r.amplification
+    """A6, A9: dy/dt of the states of the body [unit/h], but for what the deaths of infused cells induce."""
+    a, t, z = r.immune_memory, r.liver_tests, r.hazards
     restraint = (1 + 1 / a.regulation_half_effect) / (1 + y.regulatory_t / a.regulation_half_effect)
     calls = a.costimulation_at_rest + H(y.mean_macrophage_m1, a.costimulation_half_saturation)
     effect = H(y.activity, a.cause_half_saturation) * calls * restraint
-    eaten = n.phagocytes_per_msc * y.potency_education
-    turnover = (1 + (1 / a.treg_maximum) ** 3) - (1 + (y.regulatory_t / a.treg_maximum) ** 3) * y.regulatory_t
     suppressed = H(
         P(y.regulatory_t - 1, a.suppression_smoothing), a.suppression_half_saturation, a.suppression_exponent
     )
@@ -291,10 +289,6 @@ def body_slopes(y, r):
     scar = H(y.mean_collagen, z.cancer_collagen_half_effect, z.cancer_collagen_exponent)
     return {
         "effector_t": a.effector_rate * (effect - y.effector_t),
-        "treg_precursors": n.tregs_per_phagocyte * eaten * y.msc_deaths_all / a.treg_pool
-        - a.maturation_rate * y.treg_precursors,
-        "regulatory_t": a.treg_turnover_rate * turnover + a.maturation_rate * y.treg_precursors,
-        "educated_monocytes": eaten * y.msc_deaths_education - a.monocyte_homing_rate * y.educated_monocytes,
         "immune_suppression": a.suppression_rate * (suppressed - y.immune_suppression),
         "bilirubin_mg_dl": t.bilirubin_rate * (t.bilirubin_at_rest_mg_dl - y.bilirubin_mg_dl * bile),
         "factor_vii": t.factor_vii_rate * (y.function - y.factor_vii),
