@@ -424,3 +424,12 @@ def test_a_journal_that_a_crash_left_empty_or_in_its_header_begins_anew(tmp_path
             journal.linearised(0, np.asarray([0.5]), lambda: place(1.0))
         lines = (tmp_path / JOURNAL_FILE).read_text().splitlines()
         assert len(lines) == 2 and json.loads(lines[0])["sha256"] == "0" * 64
+
+
+def test_two_places_that_differ_in_the_last_bit_are_two_places(tmp_path: Path):
+    first, second = np.asarray([0.1]), np.nextafter([0.1], 1.0)
+    with open_journal(tmp_path, {"sha256": "0" * 64}) as journal:
+        journal.linearised(0, first, lambda: place(1.0))
+        assert float(journal.linearised(0, second, lambda: place(2.0)).outcome.objective) == 2.0
+    with open_journal(tmp_path, {"sha256": "0" * 64}) as journal:
+        assert [float(journal.linearised(0, x, never).outcome.objective) for x in (first, second)] == [1.0, 2.0]
