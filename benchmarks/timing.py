@@ -8,10 +8,10 @@ and with 96. Printed are the differences of the two for starts at least 0.2 h fr
 for starts anywhere, then how far values and derivatives jump where the start, or the end, of the infusion crosses an
 edge. `timing.png` beside this script shows both over two macro-steps.
 
-Asked: within 5 %, and no jump at an edge. Expect functional mass within about 3 % on both days wherever the start falls,
-the MSC within 0.6 %, and jumps of values and derivatives of at most 0.1 % where a start or an end crosses an edge. Between
-two edges the derivative is nearly a straight line; what it is off by when the end of the infusion reaches an edge it
-makes up while the edge cuts the infusion in two.
+Asked: within 5 %, and no jump at an edge. Expect functional mass within about 3 % on both days wherever the start
+falls, the MSC within 0.6 %, and jumps of values and derivatives of at most 0.1 % where a start or an end crosses an
+edge. Between two edges the derivative is nearly a straight line; what it is off by when the end of the infusion reaches
+an edge it makes up while the edge cuts the infusion in two.
 """
 
 import sys
