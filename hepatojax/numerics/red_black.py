@@ -32,12 +32,14 @@ class Half:
 
     def solved(self, rhs: Float[Array, "nz ny half"], other: Float[Array, "nz ny half"]) -> Float[Array, "nz ny half"]:
         """The cells of this colour that solve their own rows; rhs is over the diagonal, `other` the other colour."""
+        return rhs + self.gathered(other)
+
+    def gathered(self, other: Float[Array, "nz ny half"]) -> Float[Array, "nz ny half"]:
+        """Weighted sum of the six neighbours of the cells of this colour; `other` is the other colour."""
         near = [shift(other, axis) for axis in (0, 1) for shift in (upper_neighbour, lower_neighbour)]
         second = _second(other.shape, self.colour)
         beside = jnp.where(second, upper_neighbour(other, 2), lower_neighbour(other, 2))
-        for weight, neighbour in zip(self.weights, (*near, other, beside), strict=True):
-            rhs = rhs + weight * neighbour
-        return rhs
+        return sum((w * n for w, n in zip(self.weights, (*near, other, beside), strict=True)), jnp.zeros_like(other))
 
 
 @pytree

@@ -10,6 +10,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
+from hepatojax.numerics.even_odd import even_odd
 from hepatojax.numerics.linear_solve import LinearSolution, bicgstab
 from hepatojax.numerics.operators import Operator, neighbour_sum
 from hepatojax.numerics.quasi_steady import implicit_solution
@@ -58,6 +59,27 @@ def two_jacobi_sweeps(operator: Operator) -> Callable[[Array], Array]:
     return lambda r: scale * (r + neighbour_sum(operator, scale * r))
 
 
+def preconditioned(apply: Callable[[Array], Array], matrix: Operator) -> Callable[[Array, Array], LinearSolution]:
+    """BiCGStab for `solve_verified`, with two Jacobi sweeps of the matrix as preconditioner.
+
+    Args:
+        apply: A. matrix: an M-matrix near A [um3/s].
+    """
+
+    def krylov(rest: Array, target: Array) -> LinearSolution:
+        return bicgstab(
+            apply,
+            two_jacobi_sweeps(matrix),
+            rest,
+            jnp.zeros_like(rest),
+            tolerance=1.0,
+            scale=target,
+            max_iterations=MAX_LINEAR,
+        )
+
+    return krylov
+
+
 class _Round(NamedTuple):
     value: Array
     rest: Array  # b - A x
@@ -70,12 +92,13 @@ class _Round(NamedTuple):
 def solve_verified(
     apply: Callable[[Array], Array],
     matrix: Operator,
+    krylov: Callable[[Array, Array], LinearSolution],
     rhs: Float[Array, "nz ny nx"],
     guess: Float[Array, "nz ny nx"],
     *,
     tolerance: ArrayLike,
 ) -> LinearSolution:
-    """BiCGStab, started again from where it came until the true residual b - A x is small.
+    """A Krylov method, started again from where it came until the true residual b - A x is small.
 
     In strong advection the residual that BiCGStab carries along can leave the true one by any amount, so its own word
     does not count. A round that brings nothing is replaced by Jacobi sweeps of the M-matrix, enough to cross the grid:
@@ -83,7 +106,8 @@ def solve_verified(
     x alone leaves, two units of the last place of d x.
 
     Args:
-        apply: A. matrix: an M-matrix near A [um3/s], whose sweeps precondition and whose diagonal is d.
+        apply: A. matrix: an M-matrix near A [um3/s], with d its diagonal.
+        krylov: (rhs, target) -> solution of A from zero, up to a 2-norm of the residual; see `preconditioned`.
         rhs, guess: (nz, ny, nx). tolerance: relative to the 2-norm of rhs.
     """
     unit = 2.0 * float(jnp.finfo(rhs.dtype).eps)
@@ -94,20 +118,12 @@ def solve_verified(
         return _Round(x, rest, size_of(rest), target, rounds, iterations)
 
     def improved(s: _Round) -> _Round:
-        step = bicgstab(
-            apply,
-            two_jacobi_sweeps(matrix),
-            s.rest,
-            jnp.zeros_like(rhs),
-            tolerance=1.0,
-            scale=0.5 * s.target,
-            max_iterations=MAX_LINEAR,
-        )
-        krylov = judged(s.value + step.value, s.rounds + 1, s.iterations + step.iterations)
+        step = krylov(s.rest, 0.5 * s.target)
+        new = judged(s.value + step.value, s.rounds + 1, s.iterations + step.iterations)
         return lax.cond(
-            krylov.residual < s.residual,
-            lambda: krylov,
-            lambda: judged(s.value + _swept_across(matrix, s.rest), krylov.rounds, krylov.iterations),
+            new.residual < s.residual,
+            lambda: new,
+            lambda: judged(s.value + _swept_across(matrix, s.rest), new.rounds, new.iterations),
         )
 
     zero = jnp.zeros((), jnp.int32)
@@ -123,13 +139,18 @@ def _swept_across(matrix: Operator, rhs: Array) -> Array:
     )
 
 
-def solve_transport(operator: Operator, rhs: Array, guess: Array, *, tolerance: float) -> LinearSolution:
-    """`solve_verified` for a transport operator that is itself an M-matrix.
+def solve_transport(operator: Operator, rhs: Array, guess: Array, *, tolerance: ArrayLike) -> LinearSolution:
+    """`solve_verified` for a transport operator that is itself an M-matrix, by even-odd elimination.
 
     Args:
         operator: A [um3/s]. rhs, guess: (nz, ny, nx). tolerance: relative to the 2-norm of rhs.
     """
-    return solve_verified(operator, operator, rhs, guess, tolerance=tolerance)
+    board = even_odd(operator)
+
+    def krylov(rest: Array, target: Array) -> LinearSolution:
+        return board.solve(rest, target=target, max_iterations=MAX_LINEAR)
+
+    return solve_verified(operator, operator, krylov, rhs, guess, tolerance=tolerance)
 
 
 def positive_solution(

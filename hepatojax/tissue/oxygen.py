@@ -16,7 +16,14 @@ from hepatojax.numerics.linear_solve import LinearSolution
 from hepatojax.numerics.operators import Faces, Operator, assemble, divergence, upper_neighbour
 from hepatojax.numerics.quasi_steady import implicit_solution
 from hepatojax.numerics.safe_math import safe_ratio
-from hepatojax.tissue.carried import adjoint_tolerance, default_tolerance, inner_tolerance, solve_verified, total
+from hepatojax.tissue.carried import (
+    adjoint_tolerance,
+    default_tolerance,
+    inner_tolerance,
+    preconditioned,
+    solve_verified,
+    total,
+)
 from hepatojax.tissue.flow import Flow
 from hepatojax.tissue.transport import (
     WideOperator,
@@ -199,7 +206,8 @@ def _content_change(problem: _Problem, x: _Point, rhs: Array, tolerance: ArrayLi
     operator, matrix = problem.jacobian(x)
     if transposed:
         operator, matrix = operator.transposed, matrix.transposed
-    return solve_verified(operator, matrix, rhs, jnp.zeros_like(rhs), tolerance=tolerance)
+    krylov = preconditioned(operator, matrix)
+    return solve_verified(operator, matrix, krylov, rhs, jnp.zeros_like(rhs), tolerance=tolerance)
 
 
 class _State(NamedTuple):

@@ -30,7 +30,7 @@ from hepatojax.tissue.carried import (
     default_tolerance,
     inner_tolerance,
     size_of,
-    solve_verified,
+    solve_transport,
     total,
 )
 from hepatojax.tissue.flow import Flow
@@ -160,9 +160,13 @@ class _Loss(NamedTuple):
     rate: Array  # [um3/s]
     leaving: Array  # q_out / CL [-]
 
+    def product(self, transposed: bool) -> tuple[Array, Array]:
+        """The two fields u and v of the product u v."""
+        return (self.leaving, self.rate) if transposed else (self.rate, self.leaving)
+
     def of_inlet(self, plasma: Array, transposed: bool) -> Array:
-        """The product of two fields; a branch, skipped without uptake, which XLA does not fuse into stencils."""
-        spread, gathered = (self.leaving, self.rate) if transposed else (self.rate, self.leaving)
+        """u (v y); a branch, skipped without uptake, which XLA does not fuse into stencils."""
+        spread, gathered = self.product(transposed)
         zero = jnp.zeros((), plasma.dtype)
         raised = lax.cond(jnp.any(self.rate > 0), lambda y: jnp.sum(gathered * y), lambda _: zero, plasma)
         return spread * raised
@@ -191,10 +195,8 @@ def _sweep(
     mixed = system.mixed.transposed if transposed else system.mixed
     matrix = Operator(mixed.forward, mixed.backward, mixed.diagonal + loss.rate)
     right = rhs[0] + rhs[1]
-    plasma = solve_verified(
-        lambda y: matrix(y) + loss.of_inlet(y, transposed), matrix, right, jnp.zeros_like(right), tolerance=tolerance
-    )
-    right = rhs[0] + problem.exchange * plasma.value
+    plasma, iterations = _with_inlet(matrix, loss, right, tolerance, transposed)
+    right = rhs[0] + problem.exchange * plasma
     tissue = conjugate_gradient(
         system.tissue.operators[0],
         lambda r: v_cycle(system.tissue, r),
@@ -204,7 +206,22 @@ def _sweep(
         scale=size_of(right, tolerance),
         max_iterations=MAX_LINEAR,
     )
-    return jnp.stack([tissue.value, plasma.value]), jnp.stack([tissue.iterations, plasma.iterations])
+    return jnp.stack([tissue.value, plasma]), jnp.stack([tissue.iterations, iterations])
+
+
+def _with_inlet(matrix: Operator, loss: _Loss, rhs: Array, tolerance: Array, transposed: bool) -> tuple[Array, Array]:
+    """Plasma that answers the matrix and the product u v of `_Loss`: y - z (v y) / (1 + v z), M y = b, M z = u.
+
+    All is positive, so that the denominator is. Without uptake u is set to zero, which is solved at once.
+
+    Reference: Sherman and Morrison (1950), Ann. Math. Stat. 21:124.
+    """
+    spread, gathered = loss.product(transposed)
+    spread = jnp.where(jnp.any(loss.rate > 0), spread, 0.0)
+    zero = jnp.zeros_like(rhs)
+    solved = lax.map(lambda b: solve_transport(matrix, b, zero, tolerance=tolerance), jnp.stack([rhs, spread]))
+    y, z = solved.value
+    return y - jnp.sum(gathered * y) / (1.0 + jnp.sum(gathered * z)) * z, jnp.sum(solved.iterations, dtype=jnp.int32)
 
 
 class _Progress(NamedTuple):
