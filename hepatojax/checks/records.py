@@ -86,5 +86,6 @@ def run_checks(checks: Iterable[Check]) -> Iterator[Record]:
 
 
 def write_json(records: Iterable[Record], path: Path) -> None:
-    """Write records as a JSON list, one object each."""
-    path.write_text(json.dumps([asdict(record) for record in records], indent=1) + "\n", encoding="utf-8")
+    """Write records as a JSON list, one object each; a value that is not finite becomes null."""
+    rows = [{**asdict(record), "value": record.value if np.isfinite(record.value) else None} for record in records]
+    path.write_text(json.dumps(rows, indent=1, allow_nan=False) + "\n", encoding="utf-8")

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import h5py
 
+HDF5_ERRORS = (OSError, RuntimeError, LookupError, AttributeError, TypeError, ValueError)  # of h5py, in a damaged file
 DEFLATE_RATIO = 1100  # deflate cannot compress better than about 1030 : 1
 PLAIN_FILTERS = frozenset({h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32})
 
@@ -53,6 +54,12 @@ def size_fault(dataset: h5py.Dataset) -> str | None:
     if dataset.id.get_storage_size() * DEFLATE_RATIO < size:
         return f"announces {size} bytes and stores far fewer"
     return None
+
+
+def first_line(text: str) -> str:
+    """The beginning of a text, as the end of a sentence."""
+    line = text.splitlines()[0] if text else ""
+    return line if len(line) <= 80 and line == text else f"{line[:77]}..."
 
 
 def announced_bytes(shape: tuple[int, ...] | None, itemsize: int) -> int:

@@ -14,7 +14,15 @@ import h5py
 import numpy as np
 from jaxtyping import UInt8
 
-from hepatojax.io.guards import announced_bytes, is_regular, own_item, size_fault, storage_fault
+from hepatojax.io.guards import (
+    HDF5_ERRORS,
+    announced_bytes,
+    first_line,
+    is_regular,
+    own_item,
+    size_fault,
+    storage_fault,
+)
 from hepatojax.status import HepatojaxError
 
 LABEL_LIMIT_BYTES = 2 << 30
@@ -61,7 +69,7 @@ def _read_npy(path: Path, file: BinaryIO) -> np.ndarray:
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
         shape, _, kind = read_header[version](file)
     except (ValueError, KeyError, SyntaxError, TokenError) as error:
-        raise InputFileError(f"{path}: damaged NumPy header ({str(error).splitlines()[0]})") from None
+        raise InputFileError(f"{path}: damaged NumPy header ({first_line(str(error))})") from None
     _check_plain_image(path, shape, kind)
     wanted, stored = int(np.prod(shape)) * kind.itemsize, path.stat().st_size - file.tell()
     if stored != wanted:
@@ -79,8 +87,10 @@ def _read_hdf5(path: Path, name: str) -> np.ndarray:
             if fault:
                 raise InputFileError(f"{path}: {name} {fault}")
             return dataset[()]
-    except OSError as error:
-        raise InputFileError(f"{path}: damaged HDF5 file ({str(error).splitlines()[0]})") from None
+    except InputFileError:
+        raise
+    except HDF5_ERRORS as error:
+        raise InputFileError(f"{path}: damaged HDF5 file ({first_line(str(error))})") from None
 
 
 def _own_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:

@@ -19,7 +19,16 @@ import h5py
 import numpy as np
 from jaxtyping import Float, Shaped
 
-from hepatojax.io.guards import announced_bytes, is_own_file, is_regular, own_item, size_fault, storage_fault
+from hepatojax.io.guards import (
+    HDF5_ERRORS,
+    announced_bytes,
+    first_line,
+    is_own_file,
+    is_regular,
+    own_item,
+    size_fault,
+    storage_fault,
+)
 from hepatojax.io.snapshots import HASHED_NAME, durable_write, hashed_files, is_intact, sweep_temporaries, write_hashed
 from hepatojax.io.vtkhdf import (
     COMPRESSION,
@@ -30,6 +39,7 @@ from hepatojax.io.vtkhdf import (
     create_compressed,
     part_image,
     run_image,
+    stored_type,
 )
 from hepatojax.status import HepatojaxError, Status, WriteError
 
@@ -103,7 +113,7 @@ class RunWriter:
         Raises:
             OSError: the disk refused; everything appended before is intact.
         """
-        types = {name: np.asarray(values).dtype for name, values in fields.items()}
+        types = {name: stored_type(np.asarray(values).dtype) for name, values in fields.items()}
         if self._parts and types != self._fields:
             raise ValueError(f"fields {sorted(types)} differ in name or type from those of the first saved time")
         part = write_hashed(self._folder, "part", len(self._parts), part_image(self.header, fields))
@@ -236,8 +246,8 @@ def open_run(path: str | Path) -> RunFile:
         raise ResultFileError(f"{path}: no such regular file")
     try:
         file = h5py.File(path, "r")
-    except OSError as error:
-        raise ResultFileError(f"{path}: not a readable HDF5 file ({_first_line(str(error))})") from None
+    except HDF5_ERRORS as error:
+        raise ResultFileError(f"{path}: not a readable HDF5 file ({first_line(str(error))})") from None
     with ExitStack() as stack:
         stack.callback(file.close)
         run = _read_run(path, file)
@@ -260,7 +270,7 @@ def describe_run(path: str | Path) -> str:
         lines += ["static maps"] + [f"  {name:24} {run.units[name]:10} {run.meanings[name]}" for name in run.static]
         lines += ["series (last value)"]
         lines += [f"  {name:24} {_last(values):>12} {run.series_units[name]}" for name, values in run.series.items()]
-        lines += ["provenance"] + [f"  {name:24} {_first_line(text)}" for name, text in run.provenance.items()]
+        lines += ["provenance"] + [f"  {name:24} {first_line(text)}" for name, text in run.provenance.items()]
     return "\n".join(lines)
 
 
@@ -270,15 +280,15 @@ def _read_run(path: Path, file: h5py.File) -> RunFile:
     Raises:
         ResultFileError: the file lacks something, or holds it in another form than the writer gives it.
     """
-    for group in ("VTKHDF", "series", "provenance"):
-        if not isinstance(own_item(file, group), h5py.Group):
-            raise ResultFileError(f"{path}: not a HepatoJAX result (no group {group} stored in the file itself)")
     try:
+        for group in ("VTKHDF", "series", "provenance"):
+            if not isinstance(own_item(file, group), h5py.Group):
+                raise ResultFileError(f"{path}: not a HepatoJAX result (no group {group} stored in the file itself)")
         return _contents(path, file)
     except ResultFileError:
         raise
-    except (KeyError, AttributeError, IndexError, TypeError, ValueError, RuntimeError, OSError) as error:
-        raise ResultFileError(f"{path}: not a HepatoJAX result, or a damaged one ({_first_line(str(error))})") from None
+    except HDF5_ERRORS as error:
+        raise ResultFileError(f"{path}: not a HepatoJAX result, or a damaged one ({first_line(str(error))})") from None
 
 
 def _contents(path: Path, file: h5py.File) -> RunFile:
@@ -385,8 +395,10 @@ def _require_part(part: Path, names: Iterable[str], shape: tuple[int, ...]) -> N
     try:
         with h5py.File(part, "r") as file:
             _require_shape(part, {name: _plain(part, file, name) for name in names}, shape)
-    except OSError as error:
-        raise ResultFileError(f"{part}: not a readable HDF5 file ({_first_line(str(error))})") from None
+    except ResultFileError:
+        raise
+    except HDF5_ERRORS as error:
+        raise ResultFileError(f"{part}: not a readable HDF5 file ({first_line(str(error))})") from None
 
 
 def _joined(before: Series, after: Series) -> Series:
@@ -405,8 +417,3 @@ def _saved(times_h: np.ndarray) -> str:
 
 def _last(values: np.ndarray) -> str:
     return f"{values[-1]:.6g}" if values.size else "-"
-
-
-def _first_line(text: str) -> str:
-    line = text.splitlines()[0] if text else ""
-    return line if len(line) <= 80 and line == text else f"{line[:77]}..."

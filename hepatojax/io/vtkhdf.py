@@ -154,12 +154,17 @@ def part_image(header: RunHeader, fields: Mapping[str, Shaped[np.ndarray, "nz ny
         return image_of(file)
 
 
+def stored_type(kind: np.dtype) -> np.dtype:
+    """The type in which values are stored: truth values become 0 and 1, which VTK can read."""
+    return np.dtype(np.uint8) if kind.kind == "b" else kind
+
+
 def create_compressed(
     group: h5py.Group, name: str, data: np.ndarray, chunk: tuple[int, ...], **keywords: Any
 ) -> h5py.Dataset:
-    """A compressed dataset with a checksum on every chunk; truth values become 0 and 1, which VTK can read."""
+    """A compressed dataset with a checksum on every chunk, in the type that is stored."""
     array = np.asarray(data)
-    array = array.astype(np.uint8) if array.dtype == bool else array
+    array = array.astype(stored_type(array.dtype), copy=False)
     return group.create_dataset(name, data=array, chunks=chunk, **COMPRESSION, **keywords)
 
 

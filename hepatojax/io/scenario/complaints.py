@@ -54,7 +54,8 @@ def _problem(detail: Any, table: Any, sections: Sections, repeated: Sequence[str
     if kind == "too_short":
         return Problem(key, "is empty; wants at least one")
     if kind == "model_type":
-        return Problem(key, f"must be a section [{key}] (got {shown(value)})")
+        header = f"[[{path}]]" if isinstance(location[-1], int) else f"[{key}]"
+        return Problem(key, f"must be a section {header} (got {shown(value)})")
     if kind == "tuple_type" and location[-1] in repeated:
         return Problem(key, f"may occur several times: write [[{path}]] with double brackets")
     if kind in _EXPECTED:

@@ -55,6 +55,12 @@ def shown(value: Any, longest: int = 60) -> str:
     return text if len(text) <= longest else text[: longest - 3] + "..."
 
 
+def exact(number: float | int) -> str:
+    """A number as a message prints it: short where that is the number itself, in full where it is not."""
+    short = f"{number:g}"
+    return short if float(short) == number else str(number)
+
+
 def _printable(text: str) -> str:
     """The text on one line, control characters escaped."""
     return text if text.isprintable() else text.encode("unicode_escape").decode("ascii")

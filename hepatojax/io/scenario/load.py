@@ -52,7 +52,9 @@ def scenario_from_table(
         raise ScenarioError(source, problems)
     changed, problems = with_settings(table, overrides or {})
     problems += repeated_parameters(table.get("parameters"))
-    problems += not_finite(changed)
+    found = not_finite(changed)
+    if found:  # a range would refuse the same number again
+        raise ScenarioError(source, [*problems, *found])
     _resolve_labels_file(changed, folder)
     species = changed.get("species", Scenario.species)
     values: dict[str, float] = {}

@@ -54,7 +54,7 @@ def with_settings(table: Mapping[str, Any], settings: Mapping[str, Any]) -> tupl
     problems = []
     for key, value in settings.items():
         path = key.split(".")
-        if path[0] == "parameters" and isinstance(changed.get("parameters", {}), dict):
+        if path[0] == "parameters" and len(path) > 1 and isinstance(changed.get("parameters", {}), dict):
             path = ["parameters", ".".join(path[1:])]
             changed["parameters"] = dict(flattened(changed.get("parameters", {})))
         node = None if len(path) > DEEPEST_NESTING else _descend(changed, path[:-1])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from hepatojax.io.scenario.document import SECTIONS, ScenarioFile
-from hepatojax.io.scenario.errors import shown
+from hepatojax.io.scenario.errors import exact, shown
 
 _REPEATED = ("arm", "infusion")
 
@@ -42,7 +42,7 @@ def _allowed(kind: dict[str, Any]) -> str:
         return ", ".join(kind["enum"])
     if "maximum" in kind:
         low = kind.get("minimum", kind.get("exclusiveMinimum"))
-        return f"{'above ' if 'minimum' not in kind else ''}{low:g}..{kind['maximum']:g}"
+        return f"{'above ' if 'minimum' not in kind else ''}{exact(low)}..{exact(kind['maximum'])}"
     if kind.get("type") == "array" and "maxItems" in kind and kind["maxItems"] == kind.get("minItems"):
         return f"{kind['maxItems']} positive integers"
     return {"boolean": "true, false", "string": "text", "array": "list of names"}[kind["type"]]

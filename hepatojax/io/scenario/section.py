@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 from pydantic_core import PydanticCustomError
 
-from hepatojax.io.scenario.errors import shown
+from hepatojax.io.scenario.errors import exact, shown
 
 Number = float | int
 
@@ -44,15 +44,15 @@ def quantity(
         note: what the range refers to, or what to write instead.
         above_low, below_high: True if `low` or `high` itself is refused.
     """
-    range_words = f"outside {low:g}..{high:g}"
+    range_words = f"outside {exact(low)}..{exact(high)}"
     if above_low or below_high:
         above, below = "above" if above_low else "at least", "below" if below_high else "at most"
-        range_words = f"not {above} {low:g} and {below} {high:g}"
+        range_words = f"not {above} {exact(low)} and {below} {exact(high)}"
 
     def inside(value: Number) -> Number:
         if low <= value <= high and not (above_low and value == low) and not (below_high and value == high):
             return value
-        message = f"{value:g} is {range_words} [{unit}]" + (f" ({note})" if note else "")
+        message = f"{exact(value)} is {range_words} [{unit}]" + (f" ({note})" if note else "")
         raise PydanticCustomError("range", "{message}", {"message": message})
 
     ends = {

@@ -13,6 +13,7 @@ from hepatojax.report.figures.style import (
     Runs,
     day_axis,
     days_of,
+    finite_peak,
     new_figure,
     printed,
     require,
@@ -75,4 +76,4 @@ def _logarithmic(axes: Axes, peak: float) -> None:
 
 
 def _peak(run: RunFile, name: str) -> float:
-    return float(run.series[name].max(initial=0.0))
+    return finite_peak(run.series[name])

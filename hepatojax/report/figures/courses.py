@@ -16,6 +16,7 @@ from hepatojax.report.figures.style import (
     Runs,
     day_axis,
     days_of,
+    finite_peak,
     new_figure,
     require,
     spanned,
@@ -75,8 +76,8 @@ def _draw_arms(axes: Axes, runs: Runs, name: str, control: RunFile | None) -> No
 
 
 def _widen(axes: Axes, runs: Runs, name: str) -> None:
-    """Keep the span of a panel above a thousandth of the largest value in any arm."""
-    largest = max(float(np.abs(run.series[name]).max(initial=0.0)) for run in runs.values())
+    """Keep the span of a panel above a thousandth of the largest finite value in any arm."""
+    largest = max(finite_peak(np.abs(run.series[name])) for run in runs.values())
     axes.set_ylim(*spanned(*axes.get_ylim(), largest))
 
 

@@ -44,10 +44,10 @@ def draw_run(folder: str | Path, figures: str | Path) -> list[Path]:
         ResultFileError: no result in the folder.
     """
     paths = arm_files(Path(folder))
-    Path(figures).mkdir(parents=True, exist_ok=True)
     written = []
     with ExitStack() as stack:
         runs = {arm: stack.enter_context(open_run(path)) for arm, path in paths.items()}
+        Path(figures).mkdir(parents=True, exist_ok=True)
         for name, draw in _drawings(runs):
             try:
                 figure = draw()

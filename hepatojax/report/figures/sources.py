@@ -17,6 +17,7 @@ from hepatojax.report.figures.style import (
     Runs,
     day_axis,
     days_of,
+    finite_peak,
     new_figure,
     printed,
     source_name,
@@ -48,7 +49,7 @@ def signal_sources(runs: Runs) -> Figure:
     for axes, what in zip(panels[0], whats, strict=True):
         unit = first.series_units[next(name for name in first.series if name.startswith(f"{PREFIX}{what}{BY}"))]
         axes.set_title(f"{source_name(what)} [{printed(unit)}]")
-        top = max(float(sum(_origins(run, what).values()).max(initial=0.0)) for run in runs.values())  # type: ignore
+        top = max(finite_peak(_total(run, what)) for run in runs.values())
         axes.set_ylim(0.0, ROOM_FOR_LEGEND * top or 1.0)
     for axes in panels[-1]:
         day_axis(axes)
@@ -56,17 +57,27 @@ def signal_sources(runs: Runs) -> Figure:
 
 
 def source_shares(run: RunFile, what: str) -> dict[str, float]:
-    """Share of each origin in the time integral of a signal's sources [-]; zero where nothing was made."""
+    """Share of each origin in the time integral of a signal's sources [-]; zero if nothing was made, NaN if unknown."""
     parts = {origin: _integral(run, values) for origin, values in _origins(run, what).items()}
     total = sum(parts.values())
-    return {origin: part / total if total > 0 else 0.0 for origin, part in parts.items()}
+    return {origin: 0.0 if total <= 0 else part / total for origin, part in parts.items()}
 
 
 def _draw_stack(axes: Axes, run: RunFile, what: str) -> None:
-    origins, shares = _origins(run, what), source_shares(run, what)
-    labels = [f"{source_name(origin)} {100 * shares[origin]:.2g} %" for origin in origins]
-    axes.stackplot(days_of(run), *origins.values(), labels=labels, colors=COLOURS[: len(origins)], alpha=0.85)
+    """The origins on each other, with a gap where one of them is unknown; what has no share stands without one."""
+    origins, known = _origins(run, what), np.isfinite(_total(run, what))
+    shown = [np.where(known, values, np.nan) for values in origins.values()]
+    labels = [_label(origin, share) for origin, share in source_shares(run, what).items()]
+    axes.stackplot(days_of(run), *shown, labels=labels, colors=COLOURS[: len(origins)], alpha=0.85)
     axes.legend(loc="upper left", fontsize=7, ncols=2, handlelength=1.0, columnspacing=0.8)
+
+
+def _label(origin: str, share: float) -> str:
+    return f"{source_name(origin)} {100 * share:.2g} %" if np.isfinite(share) else source_name(origin)
+
+
+def _total(run: RunFile, what: str) -> Float[np.ndarray, " n"]:
+    return np.sum(list(_origins(run, what).values()), axis=0)
 
 
 def _origins(run: RunFile, what: str) -> dict[str, Float[np.ndarray, " n"]]:

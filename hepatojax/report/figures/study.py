@@ -23,6 +23,7 @@ from hepatojax.report.figures.style import (
     Runs,
     day_axis,
     days_of,
+    finite_peak,
     new_figure,
     printed,
     require,
@@ -191,7 +192,7 @@ def _draw_courses(axes: Axes, study: StudyCourses, name: str) -> None:
     for number, (arm, run) in enumerate(study.runs.items()):
         values = run.series[name]
         axes.plot(days_of(run), values, color=COLOURS[number], linestyle=LINES[number], label=arm)
-        largest = max(largest, float(np.abs(values).max(initial=0.0)))
+        largest = max(largest, finite_peak(np.abs(values)))
         schedule = study.parts.schedule if arm == BEFORE else study.optimum.schedule
         assert schedule is not None
         days = sorted({i.start_h / HOURS_PER_DAY for i in infusions_of(schedule)})

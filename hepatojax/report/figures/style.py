@@ -122,6 +122,11 @@ def printed(unit: str) -> str:
     return unit.replace("um", "µm").replace("m2", "m²").replace("m3", "m³").replace("1e6", "10⁶")
 
 
+def finite_peak(values: Float[np.ndarray, " n"]) -> float:
+    """The largest finite value, at least zero: an axis cannot end at a value that is no number."""
+    return float(values.max(initial=0.0, where=np.isfinite(values)))
+
+
 def spanned(lowest: float, highest: float, value: float) -> tuple[float, float]:
     """Limits of an axis, widened about their middle to a thousandth of a value, so that rounding stays flat."""
     span = SMALLEST_SPAN * abs(value) or 1.0

@@ -218,5 +218,5 @@ def _limit_label(name: str) -> str:
 
 
 def _dose(dose: float) -> str:
-    exponent = int(np.floor(np.log10(dose)))
-    return rf"${dose / 10**exponent:.1f}\times10^{{{exponent}}}$"
+    mantissa, exponent = f"{dose:.1e}".split("e")
+    return rf"${mantissa}\times10^{{{int(exponent)}}}$"

@@ -1,6 +1,7 @@
 """Records of checks: what passes, and that a NaN never does."""
 
 import ast
+import json
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 
 from hepatojax import checks
-from hepatojax.checks.records import at_least, at_most, largest, relative_change, smallest, within
+from hepatojax.checks.records import at_least, at_most, largest, relative_change, smallest, within, write_json
 
 NAN = float("nan")
 SOURCES = sorted(Path(checks.__file__).parent.rglob("*.py"))
@@ -23,6 +24,13 @@ BOUNDS = {
 def test_a_nan_never_passes(bound):
     assert bound(0.5).passed
     assert not bound(NAN).passed
+
+
+def test_records_are_json_and_what_is_not_finite_is_null(tmp_path):
+    path = tmp_path / "records.json"
+    write_json([BOUNDS["at most"](value) for value in (0.5, NAN, float("inf"))], path)
+    records = json.loads(path.read_text(), parse_constant=pytest.fail)
+    assert [(record["value"], record["passed"]) for record in records] == [(0.5, True), (None, False), (None, False)]
 
 
 @pytest.mark.parametrize("values", [(NAN, 0.0), (0.0, NAN), (0.0, NAN, 1.0)])

@@ -83,7 +83,6 @@ def test_an_option_that_no_verb_knows_and_a_missing_file_are_one_line(verb: str,
         assert said.startswith("error: ") and said.count("\n") == 1 and "--help" in said
 
 
-LEAVES = pytest.mark.xfail(strict=True, reason="the folder of the figures is made before the file is opened")
 FOREIGN = [
     (verb, kind)
     for verb in ("run", "check", "optimise", "window", "info", "plot")
@@ -91,10 +90,7 @@ FOREIGN = [
 ]
 
 
-@pytest.mark.parametrize(
-    ("verb", "kind"),
-    [pytest.param(*each, marks=LEAVES) if each in (("plot", "HDF5"), ("plot", "binary")) else each for each in FOREIGN],
-)
+@pytest.mark.parametrize(("verb", "kind"), FOREIGN)
 def test_a_file_of_another_kind_is_a_mistake_in_a_line_that_leaves_nothing(
     verb: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture
 ):

@@ -82,6 +82,30 @@ def test_settings_leave_the_table_that_they_are_made_on_as_it_is():
     assert cells == [26, 30, 8] and table == before
 
 
+def test_a_setting_of_all_parameters_replaces_them():
+    table = {"parameters": {"oxygen": {"p50_mmHg": 26.5}}}
+    assert scenario_from_table(table, overrides={"parameters": {}}).parameters == {}
+    assert scenario_from_table({}, overrides={"parameters": table["parameters"]}).parameters == {
+        "oxygen.p50_mmHg": 26.5
+    }
+    assert refused({}, overrides={"parameters": 3}) == ["parameters"]
+    assert refused({}, overrides={"parameters.": 3}) == ["parameters."]
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("arm", [1], "arm.1: must be a section [[arm]] (got 1)"),
+        ("arm.cells.infusion", [2], "arm.cells.infusion.1: must be a section [[arm.infusion]] (got 2)"),
+        ("grid", 3, "grid: must be a section [grid] (got 3)"),
+    ],
+)
+def test_a_section_is_named_with_the_brackets_that_it_is_written_with(key: str, value: Any, said: str):
+    with pytest.raises(ScenarioError) as caught:
+        scenario_from_table({"arm": [{"name": "cells"}]}, overrides={key: value})
+    assert [str(problem) for problem in caught.value.problems] == [said]
+
+
 def test_the_last_of_cells_and_spacing_that_is_set_holds():
     both = {"grid.cells": [26, 30, 8], "grid.spacing_um": 40.0}
     assert scenario_from_table({}, overrides=both).grid == GridSpec(spacing_um=40.0)
