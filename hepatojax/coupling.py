@@ -13,6 +13,7 @@ from hepatojax.body.circulation import Inflow, arterial_share, liver_inflow
 from hepatojax.body.plasma import domain_closure
 from hepatojax.mechanism import Fields, pytree
 from hepatojax.model import ENERGY, HGF_SECRETION, LICENSING, SECRETION, LiverModel, evaluate, structure
+from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import Grid
 from hepatojax.state import Circulation, QuasiSteady
 from hepatojax.status import Status
@@ -170,7 +171,7 @@ def _solve_group(
         stacked([guess.excess[name] for name in names]),
         tolerance=model.numerics.tolerance,
     )
-    return {name: jax.tree.map(lambda leaf, i=i: leaf[i], signals) for i, name in enumerate(names)}
+    return {name: jax.tree.map(lambda leaf, i=i: computed_once(leaf[i]), signals) for i, name in enumerate(names)}
 
 
 def _closure(model: LiverModel, name: str, fields: Fields) -> BodyClosure:

@@ -23,6 +23,7 @@ from hepatojax.body.liver_tests import LiverTestParameters
 from hepatojax.body.plasma import BodySignal
 from hepatojax.body.toxin import ToxinParameters, mean_toxin_response
 from hepatojax.mechanism import MEAN, Fields, FieldSpec, Mechanism, Rates, check_composition, pytree, static
+from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import Grid
 from hepatojax.parameters.registry import Scalar
 from hepatojax.state import QuasiSteady
@@ -257,7 +258,8 @@ def call(rule: Rule, fields: Fields, model: LiverModel) -> Any:
     parameters = operator.attrgetter(rule.parameters)(model.parameters)
     dtype = jnp.float64 if rule.body else model.numerics.dtype
     read, parameters = jax.tree.map(lambda leaf: _cast(leaf, dtype), (read, parameters))
-    return rule.mechanism(Fields(read), parameters)
+    result = rule.mechanism(Fields(read), parameters)
+    return result if rule.body else jax.tree.map(_once, result)
 
 
 def slow_rates(rules: tuple[Rule, ...], fields: Fields, model: LiverModel) -> Rates:
@@ -329,6 +331,10 @@ def _read(name: str, fields: Fields, grid: Grid) -> Any:
     if name in fields or not name.startswith(MEAN):
         return fields[name]
     return grid.mean(fields[name.removeprefix(MEAN)])
+
+
+def _once(leaf: Any) -> Any:
+    return computed_once(leaf) if getattr(leaf, "ndim", 0) == 3 else leaf
 
 
 def _cast(leaf: Any, dtype: Any) -> Any:

@@ -22,6 +22,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hepatojax.mechanism import Arrival, Rates, Transfer, pytree
+from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.safe_math import decay_deficit, decay_mean
 
 State = Float[Array, "..."]
@@ -203,11 +204,11 @@ def _check_dilution(groups: tuple[tuple[str, ...], ...], diluted: tuple[str, ...
 
 
 def _added(states: States, extra: Mapping[str, Array]) -> States:
-    return {name: y + extra[name] if name in extra else y for name, y in states.items()}
+    return {name: computed_once(y + extra[name] if name in extra else y) for name, y in states.items()}
 
 
 def _divided(states: States, ratios: Mapping[str, Array]) -> States:
-    return {name: y / ratios[name] if name in ratios else y for name, y in states.items()}
+    return {name: computed_once(y / ratios[name]) if name in ratios else y for name, y in states.items()}
 
 
 def _coefficients(states: States, rates: Rates, ratios: Mapping[str, Array]) -> _Coefficients:
@@ -312,7 +313,7 @@ def _implicit(start: States, rates: _Coefficients, step: Array, group: tuple[str
             moved[target, source] = moved.get((target, source), 0.0) + t.gain * rate
             kept[source] = kept[source] + (1.0 - t.gain) * rate
     right = [start[name] + step * rates.production[name] for name in group]
-    return dict(zip(group, solve_transfers(kept, moved, right), strict=True))
+    return dict(zip(group, map(computed_once, solve_transfers(kept, moved, right)), strict=True))
 
 
 def _implicit_budget(end: States, rates: _Coefficients, step: Array, name: str) -> Budget:

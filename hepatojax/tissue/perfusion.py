@@ -14,6 +14,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from hepatojax.mechanism import pytree
+from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.multigrid import Plan, coarsening_plan, multigrid_solve
 from hepatojax.numerics.operators import Faces, assemble, upper_neighbour
 from hepatojax.numerics.quasi_steady import implicit_solution
@@ -131,7 +132,7 @@ def pressure_system(
         Conductances of faces and wells [um3/(Pa s)], each (nz, ny, nx).
     """
     factor = jnp.asarray(conductance_factor).astype(jnp.float64)
-    mobility = factor * lobule.permeability * (parameters.permeability_um2 / parameters.viscosity_pa_s)
+    mobility = computed_once(factor * lobule.permeability * (parameters.permeability_um2 / parameters.viscosity_pa_s))
     ratio = (parameters.axial_ratio, 1.0, 1.0)
     conductance = tuple(
         ratio[axis] * faces * _harmonic_mean(mobility, upper_neighbour(mobility, axis))

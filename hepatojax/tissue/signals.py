@@ -19,6 +19,7 @@ from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree, static
 from hepatojax.numerics.adjoint import one_by_one
+from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import Grid
 from hepatojax.numerics.linear_solve import conjugate_gradient
 from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan, v_cycle
@@ -370,9 +371,9 @@ def _problem(
     p, body = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (parameters, body))
     volume = jnp.asarray(grid.volume, dtype)
     return _Problem(
-        flow=flow.astype(dtype),
-        tissue_conductance=conductances(grid, p.diffusivity_tissue_um2_s, dtype),
-        plasma_conductance=conductances(grid, p.diffusivity_plasma_um2_s, dtype),
+        flow=jax.tree.map(computed_once, flow.astype(dtype)),
+        tissue_conductance=jax.tree.map(computed_once, conductances(grid, p.diffusivity_tissue_um2_s, dtype)),
+        plasma_conductance=jax.tree.map(computed_once, conductances(grid, p.diffusivity_plasma_um2_s, dtype)),
         exchange=volume / p.exchange_time_s,
         secretion=volume * secretion,
         uptake=volume * uptake,
