@@ -171,7 +171,11 @@ def _solve_group(
         stacked([guess.excess[name] for name in names]),
         tolerance=model.numerics.tolerance,
     )
-    return {name: jax.tree.map(lambda leaf, i=i: computed_once(leaf[i]), signals) for i, name in enumerate(names)}
+
+    def of(i: int) -> Signal:  # XLA would compute a stack of cotangents with all of them in each
+        return jax.tree.map(lambda leaf: computed_once(leaf[i]) if leaf.ndim > 3 else leaf[i], signals)
+
+    return {name: of(i) for i, name in enumerate(names)}
 
 
 def _closure(model: LiverModel, name: str, fields: Fields) -> BodyClosure:

@@ -152,7 +152,7 @@ def _rates_at(
     return partial(_rates, model, given, volume, solved)
 
 
-@jax.jit  # traced and differentiated once for its four uses
+@jax.jit  # traced and differentiated once for its three uses
 def _rates(
     model: LiverModel, given: dict[str, Any], volume: Array, solved: QuasiSteady, states: dict[str, Array]
 ) -> Rates:

@@ -224,7 +224,7 @@ def course(
 
 
 def _arrival(amount: Array, integral: Array, of_integral: Array, step_h: Array | float) -> Arrival:
-    """From what has come, its integral over the step and the integral of that; none is a small difference."""
+    """From what has come, its integral over the step and the integral of that."""
     early = 2.0 * of_integral / step_h**2
     return Arrival(amount, early, 2.0 * (integral / step_h - early))
 

@@ -12,16 +12,16 @@ import jax.numpy as jnp
 from jax import lax
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 
-def computed_once(field: Array) -> Array:
+def computed_once(field: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """The same field, computed once and kept; its tangent and cotangent too.
 
     Args:
-        field: any shape; nothing is gained for a scalar.
+        field: any shape; a scalar is left alone.
     """
-    return _kept.bind(field)
+    return _kept.bind(field) if field.ndim else field
 
 
 def _behind_a_branch(field: Array) -> Array:

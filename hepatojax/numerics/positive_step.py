@@ -69,7 +69,8 @@ def step_states(
 
         stage 1: rates at y_n, step to y_1;   stage 2: mean of the rates at y_n and y_1, step from y_n again
 
-    How rates see what arrives within the step: see `Arrival`. The state itself decays from the mean time of arrival.
+    How rates see what arrives within the step: see `Arrival`; what is left of it has decayed from its own times, see
+    `_split_arrivals`.
 
     In a group joined by transfers the coefficients of the mean are weighted, which makes the implicit stage 2 second
     order, see `_weights`. A transfer's gain is a Python number; what it gives beyond 1 is explicit, hence positive at

@@ -271,8 +271,11 @@ def body(y, r):
 
 
 def body_slopes(y, r):
-    """A6, A9: dy/dt of the states of the body [unit/h], but for what the deaths of infused cells induce."""
-    a, t, z = r.immune_memory, r.liver_tests, r.hazards
+    """A6, A9: dy/dt of the states of the body [unit/h], infused cells dying in the liver alone."""
+    a, t, z, amplified = r.immune_memory, r.liver_tests, r.hazards, r.amplification
+    eaten = amplified.phagocytes_per_msc * y.potency_education * y.msc_deaths_liver
+    matured = a.maturation_rate * y.treg_precursors
+    faded = a.treg_turnover_rate * (1 + (y.regulatory_t / a.treg_maximum) ** 3) * y.regulatory_t
     restraint = (1 + 1 / a.regulation_half_effect) / (1 + y.regulatory_t / a.regulation_half_effect)
     calls = a.costimulation_at_rest + H(y.mean_macrophage_m1, a.costimulation_half_saturation)
     effect = H(y.activity, a.cause_half_saturation) * calls * restraint
@@ -289,6 +292,9 @@ def body_slopes(y, r):
     scar = H(y.mean_collagen, z.cancer_collagen_half_effect, z.cancer_collagen_exponent)
     return {
         "effector_t": a.effector_rate * (effect - y.effector_t),
+        "treg_precursors": amplified.tregs_per_phagocyte * eaten / a.treg_pool - matured,
+        "regulatory_t": a.treg_turnover_rate * (1 + a.treg_maximum**-3) + matured - faded,
+        "educated_monocytes": eaten - a.monocyte_homing_rate * y.educated_monocytes,
         "immune_suppression": a.suppression_rate * (suppressed - y.immune_suppression),
         "bilirubin_mg_dl": t.bilirubin_rate * (t.bilirubin_at_rest_mg_dl - y.bilirubin_mg_dl * bile),
         "factor_vii": t.factor_vii_rate * (y.function - y.factor_vii),

@@ -29,8 +29,8 @@ INPUT = {
     **dict.fromkeys(("tnf", "il6", "il10", "tgf_beta", "vegf", "cxcl12", "hgf", "mean_tnf", "rest_vegf"), "nM"),
     **dict.fromkeys(("rest_apoptosis", "rest_collagen_deposition", "education_influx"), "1/h"),
     **dict.fromkeys(("mean_necrosis", "mean_division"), "1/h"),
-    **dict.fromkeys(("msc_deaths_all", "msc_deaths_education"), "1e6 cells/h"),
     "oxygen": "mmHg",
+    "msc_deaths_liver": "1e6 cells/h",
 }
 SPECIFIED = {spec.name: spec.unit for spec in SPECIFICATIONS}
 

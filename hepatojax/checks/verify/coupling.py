@@ -18,6 +18,7 @@ from jaxtyping import Array
 
 from hepatojax import coupling, macro_step
 from hepatojax.assembly import TOLERANCE, build_lobule, registry_of, resting_model
+from hepatojax.body.biodistribution import PoolCourse
 from hepatojax.body.circulation import arterial_share
 from hepatojax.build import build_study
 from hepatojax.checks.records import Check, Record, at_least, at_most, largest, relative_change, reported, smallest
@@ -223,8 +224,11 @@ def _with_arrivals(distribute: Callable, factor: ArrayLike) -> Callable:
 
     def disturbed(*arguments: Any, **keywords: Any) -> Any:
         courses, trapped = distribute(*arguments, **keywords)
-        sent = {k: dataclasses.replace(c, liver_amount=c.liver_amount * factor) for k, c in courses.items()}
-        return sent, trapped
+
+        def sent(course: PoolCourse) -> PoolCourse:
+            return dataclasses.replace(course, liver=jax.tree.map(lambda part: part * factor, course.liver))
+
+        return {kind: sent(course) for kind, course in courses.items()}, trapped
 
     return disturbed
 

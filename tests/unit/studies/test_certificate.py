@@ -44,7 +44,7 @@ def test_taylor_rates_of_a_right_gradient_are_one_and_two():
 
 @pytest.mark.parametrize("fault", [0.0, 1e-4])
 def test_a_kink_a_few_thousandths_away_does_not_fail_a_right_gradient(stand_in, fault):
-    """An infusion that slides over a month meets an edge of a macro-step within a ten-thousandth of that range."""
+    """A kink of the value, wherever it comes from; along a month an edge of a macro-step is that close."""
     function = smooth if fault == 0.0 else with_wrong_derivative(fault)
 
     def kinked(x):
