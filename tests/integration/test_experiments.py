@@ -15,7 +15,7 @@ CASES = (
     pytest.param("01_acute_liver_failure", marks=pytest.mark.slow),  # its four infusions need a program of their own
     "02_oxygen_zonation",
     "03_partial_hepatectomy",
-    "04_fibrotic_lobule",
+    pytest.param("04_fibrotic_lobule", marks=pytest.mark.slow),  # the main job starts from a chronic liver too
 )
 TINY = (
     "grid.cells=[9,10,2]",

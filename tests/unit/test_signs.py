@@ -100,6 +100,12 @@ education_influx.education_influx + educated_monocytes
 education_influx.education_influx - liver_volume
 effector_t_cells.effector_t + activity mean_macrophage_m1
 effector_t_cells.effector_t - regulatory_t effector_t
+regulatory_t_cells.treg_precursors + msc_deaths_liver potency_education
+regulatory_t_cells.treg_precursors - treg_precursors
+regulatory_t_cells.regulatory_t + treg_precursors
+regulatory_t_cells.regulatory_t - regulatory_t
+monocyte_education.educated_monocytes + msc_deaths_liver potency_education
+monocyte_education.educated_monocytes - educated_monocytes
 defence_suppression.immune_suppression + regulatory_t
 clinical_chemistry.inr - factor_vii
 clinical_chemistry.creatinine_mg_dl + functional_excess
