@@ -13,7 +13,7 @@ from hepatojax.cli.main import main
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 CASES = (
     pytest.param("01_acute_liver_failure", marks=pytest.mark.slow),  # its four infusions need a program of their own
-    "02_oxygen_zonation",
+    pytest.param("02_oxygen_zonation", marks=pytest.mark.slow),  # a day at rest, which verify has for 28
     "03_partial_hepatectomy",
     pytest.param("04_fibrotic_lobule", marks=pytest.mark.slow),  # the main job starts from a chronic liver too
 )
