@@ -49,7 +49,7 @@ ENDPOINTS = tuple(name for names in OBJECTIVES.values() for name in names)
 SOURCE = "V10, differences"
 
 Inputs = tuple[DoseSchedule, tuple[ModelParameters, CellProduct, Disease], Patient, dict[str, Array]]
-CLASSES = {"by all parameters": 1e-3, "by the patient": 0.1, "by the initial fields": 1e-3}  # and their steps
+CLASSES = {"by all parameters": 1e-3, "by the patient": 0.1, "by the initial fields": 7e-4}  # and their steps
 
 
 def difference(along: Callable[[float], Array | float], step: float = STEP) -> float:
