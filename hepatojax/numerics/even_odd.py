@@ -14,10 +14,10 @@ Reference: Saad (2003), Iterative Methods for Sparse Linear Systems, 2nd ed. (re
 from __future__ import annotations
 
 import jax.numpy as jnp
-from jax import lax
-from jaxtyping import Array, Bool, Float
+from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree
+from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.linear_solve import LinearSolution, bicgstab
 from hepatojax.numerics.operators import Operator, upper_neighbour
 from hepatojax.numerics.red_black import Half, checkerboard, join, split
@@ -28,21 +28,19 @@ class EvenOdd:
     """A matrix by colour: rows of G, and the diagonal.
 
     red, black: G of the cells of a colour; their diagonals are 1. diagonal: D, (nz, ny, nx).
-    coupled: whether any cell has a neighbour.
     """
 
     red: Half
     black: Half
     diagonal: Float[Array, "nz ny nx"]
-    coupled: Bool[Array, ""]
 
     def reduced(self, red: Float[Array, "nz ny half"]) -> Float[Array, "nz ny half"]:
         """(I - G_rb G_br) of the red cells."""
         return red - self.red.gathered(self._to_black(red))
 
     def _to_black(self, red: Array) -> Array:
-        """G_br, behind a branch: XLA fuses nothing across one, and would else compute a stencil of a stencil."""
-        return lax.cond(self.coupled, self.black.gathered, jnp.zeros_like, red)
+        """G_br; computed once, since XLA would else compute a stencil of a stencil."""
+        return computed_once(self.black.gathered(red))
 
     def solve(self, rhs: Float[Array, "nz ny nx"], *, target: Array, max_iterations: int) -> LinearSolution:
         """Solve A x = b from zero.
@@ -64,5 +62,4 @@ def even_odd(operator: Operator) -> EvenOdd:
     forward = tuple(f * inverse for f in operator.forward)
     backward = tuple(b * upper_neighbour(inverse, axis) for axis, b in enumerate(operator.backward))
     board = checkerboard(Operator(forward, backward, jnp.ones_like(inverse)))
-    coupled = jnp.stack([jnp.any(f > 0) for f in (*forward, *backward)]).any()
-    return EvenOdd(board.red, board.black, operator.diagonal, coupled)
+    return EvenOdd(board.red, board.black, operator.diagonal)
