@@ -80,16 +80,13 @@ def test_cells_without_neighbours_are_divided_by_their_diagonal():
     np.testing.assert_array_equal(found.value, 0.25)
 
 
-def test_a_batch_does_the_work_of_its_members():
-    """Not that of a stencil of a stencil, which XLA makes of straight-line code."""
-    field = jnp.asarray(np.random.default_rng(5).uniform(0.1, 1.0, (8, 16, 16)))
+def test_a_batch_keeps_the_wall_between_the_two_colours():
+    """A branch in the compiled program of a CPU; without it XLA makes a stencil of a stencil, here 16 times as slow."""
+    field = jnp.asarray(np.random.default_rng(5).uniform(0.1, 1.0, (2, 4, 6)))
 
-    def applied(factor, red):
+    def reduced(factor, red):
         return even_odd(assemble((factor * field,) * 3, (field,) * 3, field)).reduced(red)
 
-    def operations(function, *arguments):
-        return jax.jit(function).lower(*arguments).compile().cost_analysis()["flops"]
-
-    one, red = jnp.asarray(1.0), jnp.ones((8, 16, 8))
-    batch = jnp.arange(1.0, 5.0), jnp.stack([red] * 4)
-    assert operations(jax.vmap(applied), *batch) < 1.5 * 4 * operations(applied, one, red)
+    batch = jnp.arange(1.0, 5.0), jnp.ones((4, 2, 4, 3))
+    for program, arguments in ((reduced, (jnp.asarray(1.0), batch[1][0])), (jax.vmap(reduced), batch)):
+        assert "conditional(" in jax.jit(program).lower(*arguments).compile().as_text()
