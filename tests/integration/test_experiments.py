@@ -1,4 +1,5 @@
-"""Every experiment runs through the command line on a tiny grid, balances, and does what its question needs."""
+"""Every case is read and checked; with -m slow each runs through the command line on a tiny grid, balances, and does
+what its question needs."""
 
 import json
 from pathlib import Path
@@ -9,14 +10,10 @@ import pytest
 
 import hepatojax as hj
 from hepatojax.cli.main import main
+from hepatojax.io.study import load_study
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
-CASES = (
-    pytest.param("01_acute_liver_failure", marks=pytest.mark.slow),  # its four infusions need a program of their own
-    pytest.param("02_oxygen_zonation", marks=pytest.mark.slow),  # a day at rest, which verify has for 28
-    "03_partial_hepatectomy",
-    pytest.param("04_fibrotic_lobule", marks=pytest.mark.slow),  # the main job starts from a chronic liver too
-)
+CASES = ("01_acute_liver_failure", "02_oxygen_zonation", "03_partial_hepatectomy", "04_fibrotic_lobule")
 TINY = (
     "grid.cells=[9,10,2]",
     "run.end_h=24",
@@ -47,7 +44,20 @@ def cache(tmp_path_factory):
         yield
 
 
-@pytest.fixture(scope="module", params=CASES)
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*/case.toml")), ids=lambda path: path.parent.name)
+def test_every_case_passes_its_check(path, capsys):
+    assert main(["check", str(path)]) == 0
+    assert "cells" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("path", sorted(EXPERIMENTS.glob("*/study.toml")), ids=lambda path: path.parent.name)
+def test_every_study_is_read(path):
+    study = load_study(path)
+    assert study.arm in {arm.name for arm in study.scenario.arms}
+
+
+# Slow, since each needs a program of its own; by default the tests of the main job run one whole course.
+@pytest.fixture(scope="module", params=[pytest.param(case, marks=pytest.mark.slow) for case in CASES])
 def finished(request, cache, tmp_path_factory):
     """The name of an experiment and the folder of its results."""
     output = tmp_path_factory.mktemp(request.param) / "out"

@@ -13,6 +13,7 @@ from hepatojax.build import build_study
 from hepatojax.cli.main import main
 from hepatojax.macro_step import advance_jitted
 from hepatojax.simulate import join, simulate_chunks
+from tests.reference.bounds import outside
 
 CASE = Path(__file__).parents[2] / "experiments" / "01_acute_liver_failure" / "case.toml"
 ARMS = ("standard_care", "intravenous", "intraportal")
@@ -25,6 +26,7 @@ CHANGES = {
     "run.fields": ["oxygen", "hgf"],
     **{f"arm.intravenous.infusion.{i}.start_h": 1.0 + 6.0 * (i - 1) for i in (2, 3, 4)},
 }
+SAVE = hj.SaveAt(24.0, ("oxygen", "hgf"))
 SUMMARY_OF_THE_ISSUE = {
     *("status", "grid", "precision", "macro_steps", "seconds", "peak_memory_mib", "ledger", "solver", "endpoints"),
 }
@@ -61,8 +63,7 @@ def summary(output: Path, arm: str) -> dict:
 
 def course(study, arm: str) -> hj.Solution:
     """The course of one arm, with the program that the command has compiled."""
-    save = hj.SaveAt(24.0, ("oxygen", "hgf"))
-    return join(list(simulate_chunks(study.model, study.state, study.schedules[arm], end_h=48.0, save=save)))
+    return join(list(simulate_chunks(study.model, study.state, study.schedules[arm], end_h=48.0, save=SAVE)))
 
 
 def test_the_folder_is_laid_out_as_promised(output):
@@ -113,6 +114,16 @@ def test_arms_share_one_program(study):
     for arm in ARMS[1:]:
         course(study, arm)
     assert advance_jitted._cache_size() == before
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_every_state_of_a_worse_disease_lies_within_its_bounds(study, arm):
+    worse = dataclasses.replace(study.model.disease, activity=1.0, flare=10.0, flare_start_h=0.0, flare_end_h=48.0)
+    model = dataclasses.replace(study.model, disease=worse)
+    assert outside(study.state) == []
+    for part in simulate_chunks(model, study.state, study.schedules[arm], end_h=48.0, save=SAVE):
+        part.raise_for_status()
+        assert outside(part.state) == []
 
 
 def test_infusions_of_no_cells_change_nothing(study):

@@ -51,24 +51,36 @@ def test_a_gradient_through_rest_agrees_with_differences(model, balance, names):
     np.testing.assert_allclose(forward, slopes[0], rtol=1e-9)
 
 
-def test_a_number_is_put_wherever_it_acts(model):
-    """Nothing but its own leaves changes, and the rest is that of a model built with the number."""
+@pytest.fixture(scope="module")
+def put(model):
+    """The model with other numbers of three kinds, by one program; given by the last part of their names."""
     parameters = registry_of(SCENARIO)
+    names = ("cells.macrophage_density", "patient.liver_volume_l", "hepatocytes.division_rate")
+    program = jax.jit(lambda values: with_parameters(model, parameters, dict(zip(names, values, strict=True))))
+
+    def of(**changes):
+        held = {row.name: row.value for row in parameters.rows}
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            return program([changes.get(name.split(".")[1], held[name]) for name in names])
+
+    return of
+
+
+def test_a_number_is_put_wherever_it_acts(put):
+    """Nothing but its own leaves changes, and the rest is that of a model built with the number."""
+    overridden = {"cells.macrophage_density": 1.3e4, "patient.liver_volume_l": 1.6}
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        put = with_parameters(model, parameters, {"cells.macrophage_density": 1.3e4, "patient.liver_volume_l": 1.6})
-        overridden = {"cells.macrophage_density": 1.3e4, "patient.liver_volume_l": 1.6}
         other = dataclasses.replace(SCENARIO, parameters=overridden)
-        built = resting_model(other, load_parameters("human", overridden), build_lobule(other, parameters))[0]
-    for left, right in zip(jax.tree.leaves(put), jax.tree.leaves(built), strict=True):
+        built = resting_model(other, load_parameters("human", overridden), build_lobule(other, registry_of(SCENARIO)))
+    changed = put(macrophage_density=1.3e4, liver_volume_l=1.6)
+    for left, right in zip(jax.tree.leaves(changed), jax.tree.leaves(built[0]), strict=True):
         np.testing.assert_allclose(left, right, rtol=1e-9)
 
 
-def test_where_there_is_no_rest_there_is_no_number(model):
+def test_where_there_is_no_rest_there_is_no_number(put):
     """Cells that die and hardly divide cannot stand still: a negative silent death must not pass for one."""
-    parameters = registry_of(SCENARIO)
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        put = jax.jit(lambda rate: with_parameters(model, parameters, {"hepatocytes.division_rate": rate}))(1e-3)
-    assert all(np.isnan(value).all() for value in (*put.rest.values(), put.rest_resistance))
+    without = put(division_rate=1e-3)
+    assert all(np.isnan(value).all() for value in (*without.rest.values(), without.rest_resistance))
 
 
 @pytest.mark.parametrize("name", ["geometry.lobule_radius_um", "product.hgf_by_source.adipose", "oxygen.portal"])
