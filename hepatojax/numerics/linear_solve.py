@@ -94,31 +94,34 @@ def bicgstab(
 ) -> LinearSolution:
     """Right-preconditioned BiCGStab for a nonsymmetric operator; same contract as `conjugate_gradient`.
 
-    Every denominator is guarded: a breakdown ends as an unconverged solve, never as a NaN.
+    An iteration is one half-step, with one preconditioner and one product: a step along the direction, then one that
+    leaves the smallest residual, by turns. Both move x and r alike, so that the loop holds the preconditioner once, and
+    stops after either. Every denominator is guarded: a breakdown ends as an unconverged solve, never as a NaN.
 
     Reference: van der Vorst (1992), SIAM J. Sci. Stat. Comput. 13:631.
     """
-    target = tolerance * (_norm(rhs) if scale is None else scale)
+    size = _norm(rhs) if scale is None else scale
+    target = tolerance * size
 
     def going(carry):
-        return (carry[4] > target) & (carry[5] < max_iterations)
+        return (carry[6] > target) & (carry[7] < max_iterations)
 
     def body(carry):
-        x, r, p, rho, _, k = carry
-        y = precondition(p)
-        v = apply(y)
-        alpha = _guarded(rho, jnp.sum(shadow * v))
-        s = r - alpha * v
-        z = precondition(s)
-        t = apply(z)
-        omega = _guarded(jnp.sum(t * s), jnp.sum(t * t))
-        x = x + alpha * y + omega * z
-        r = s - omega * t
+        x, r, p, v, rho, alpha, _, k = carry
+        along = k % 2 == 0
+        z = precondition(jnp.where(along, p, r))
+        w = apply(z)
+        step = jnp.where(along, _guarded(rho, jnp.sum(shadow * w)), _guarded(jnp.sum(w * r), jnp.sum(w * w)))
+        x, r = x + step * z, r - step * w
         rho_new = jnp.sum(shadow * r)
-        beta = _guarded(rho_new, rho) * _guarded(alpha, omega)
-        return x, r, r + beta * (p - omega * v), rho_new, _norm(r), k + 1
+        beta = _guarded(rho_new, rho) * _guarded(alpha, step)
+        p = jnp.where(along, p, r + beta * (p - step * v))
+        v, rho, alpha = jnp.where(along, w, v), jnp.where(along, rho, rho_new), jnp.where(along, step, alpha)
+        return x, r, p, v, rho, alpha, _norm(r), k + 1
 
     shadow = rhs - apply(guess)
-    start = (guess, shadow, shadow, jnp.sum(shadow * shadow), _norm(shadow), jnp.zeros((), jnp.int32))
-    x, _, _, _, norm, iterations = lax.while_loop(going, body, start)
-    return LinearSolution(x, iterations, _guarded(norm * tolerance, target), norm <= target)
+    zero = jnp.zeros_like(shadow)
+    rho = jnp.sum(shadow * shadow)
+    start = (guess, shadow, shadow, zero, rho, jnp.zeros_like(rho), _norm(shadow), jnp.zeros((), jnp.int32))
+    x, *_, norm, iterations = lax.while_loop(going, body, start)
+    return LinearSolution(x, iterations, _guarded(norm, size), norm <= target)

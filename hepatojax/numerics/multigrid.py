@@ -1,9 +1,10 @@
-"""Geometric multigrid for symmetric seven-point operators: one V-cycle as a preconditioner of conjugate gradients.
+"""Geometric multigrid for seven-point operators of diffusion and flow: one V-cycle as a preconditioner.
 
 The plan (which axes are halved on which level) is static, so that a jitted solve compiles once per grid shape. Transfer
-is piecewise constant, the coarse face conductance half the sum of the fine ones, the smoother red-black Gauss-Seidel
-with the order reversed after the correction, so that the cycle is symmetric. Each sweep is one trip of a loop, since
-XLA would otherwise compute a stencil of a stencil.
+is piecewise constant. What a coarse face lets through in one direction net is the sum over its fine faces, as a flow
+is; what it lets through both ways is half of that sum where the distance doubles, as a conductance is. The smoother is
+red-black Gauss-Seidel with the order reversed after the correction, so that the cycle is symmetric where the operator
+is. Each sweep is one trip of a loop, since XLA would otherwise compute a stencil of a stencil.
 
 Reference: Braess (1995), Computing 55:379 (over-correction of piecewise-constant transfer, here the factor one half).
 """
@@ -26,7 +27,7 @@ from hepatojax.numerics.red_black import RED, Checkerboard, checkerboard, join, 
 
 Plan = tuple[tuple[int, ...], ...]
 
-COARSEST_CELLS = 1000
+COARSEST_CELLS = 1500
 SEMI_COARSENING = 2.0  # an axis is halved where its coupling is within this factor of the strongest
 SWEEPS = 3  # at 64^3 two take 14 iterations, three 11 and four 10, in equal time; over septa 30, 24 and 22
 COARSEST_SWEEPS = 8
@@ -64,23 +65,38 @@ class Hierarchy:
     plan: Plan = static()
 
     @property
+    def finest(self) -> Operator:
+        """The operator itself."""
+        return self.operators[0]
+
+    @property
     def coarser(self) -> Hierarchy:
         """The hierarchy without its finest level."""
         return Hierarchy(self.operators[1:], self.boards[1:], self.plan[1:])
 
+    @property
+    def transposed(self) -> Hierarchy:
+        """The hierarchy of the transposed operator."""
+        return _by_colour([operator.transposed for operator in self.operators], self.plan)
 
-def build_hierarchy(conductance: Faces, sink: Float[Array, "nz ny nx"], plan: Plan) -> Hierarchy:
-    """Operators of all levels of  (A u)_i = sum of T (u_i - u_j) + s_i u_i.
+
+def build_hierarchy(forward: Faces, backward: Faces, sink: Float[Array, "nz ny nx"], plan: Plan) -> Hierarchy:
+    """Operators of all levels of fluxes  F = forward u_i - backward u_j  and a sink; see `assemble`.
 
     Args:
-        conductance: T per axis (z, y, x), upper face of each cell, (nz, ny, nx). sink: s >= 0, same unit.
-        plan: from `coarsening_plan`.
+        forward, backward: per axis (z, y, x), upper face of each cell, (nz, ny, nx); equal for diffusion.
+        sink: s >= 0, same unit. plan: from `coarsening_plan`.
     """
-    operators = [assemble(conductance, conductance, sink)]
+    operators = [assemble(forward, backward, sink)]
     for axes in plan:
-        conductance = tuple(_coarse_conductance(t, axis, axes) for axis, t in enumerate(conductance))
+        coarse = [_coarse_face(f, b, axis, axes) for axis, (f, b) in enumerate(zip(forward, backward, strict=True))]
+        forward, backward = zip(*coarse, strict=True)
         sink = restrict(sink, axes)
-        operators.append(assemble(conductance, conductance, sink))
+        operators.append(assemble(forward, backward, sink))
+    return _by_colour(operators, plan)
+
+
+def _by_colour(operators: list[Operator], plan: Plan) -> Hierarchy:
     return Hierarchy(tuple(operators), tuple(checkerboard(operator) for operator in operators), plan)
 
 
@@ -100,8 +116,12 @@ def prolong(field: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Arra
     return field
 
 
-def v_cycle(hierarchy: Hierarchy, rhs: Float[Array, "nz ny nx"]) -> Float[Array, "nz ny nx"]:
-    """One symmetric V-cycle from zero: an approximate A^-1 rhs, linear in rhs."""
+def v_cycle(hierarchy: Hierarchy, rhs: Float[Array, "nz ny nx"], sweeps: int = SWEEPS) -> Float[Array, "nz ny nx"]:
+    """One V-cycle from zero: an approximate A^-1 rhs, linear in rhs; symmetric if A is.
+
+    Args:
+        hierarchy: of A. rhs: (nz, ny, nx). sweeps: before and after the correction of each level.
+    """
     board = hierarchy.boards[0]
     load = board.scaled(rhs)
     if not hierarchy.plan:
@@ -109,9 +129,9 @@ def v_cycle(hierarchy: Hierarchy, rhs: Float[Array, "nz ny nx"]) -> Float[Array,
         pair = board.red_black(load, zero, COARSEST_SWEEPS)
         return join(board.black_red(load, pair, COARSEST_SWEEPS), board.cells_x)
     axes = hierarchy.plan[0]
-    (red, black), residual = board.red_black_from_zero(load, SWEEPS)
-    correction = v_cycle(hierarchy.coarser, _restrict_red(board, residual, axes))
-    pair = board.black_red(load, (red + _prolong_red(board, correction, axes), black), SWEEPS)
+    (red, black), residual = board.red_black_from_zero(load, sweeps)
+    correction = v_cycle(hierarchy.coarser, _restrict_red(board, residual, axes), sweeps)
+    pair = board.black_red(load, (red + _prolong_red(board, correction, axes), black), sweeps)
     return join(pair, board.cells_x)
 
 
@@ -139,7 +159,7 @@ def preconditioner(
     the conjugate gradients around it.
     """
     single = tuple(t.astype(jnp.float32) for t in conductance)
-    hierarchy = build_hierarchy(single, sink.astype(jnp.float32), plan)
+    hierarchy = build_hierarchy(single, single, sink.astype(jnp.float32), plan)
 
     def precondition(residual: Float[Array, "nz ny nx"]) -> Float[Array, "nz ny nx"]:
         return v_cycle(hierarchy, (residual * (1 / size)).astype(jnp.float32)).astype(residual.dtype) * size
@@ -186,8 +206,13 @@ def _pairs(field: Array, axis: int) -> Array:
     return field.reshape(shape)
 
 
-def _coarse_conductance(conductance: Array, axis: int, axes: tuple[int, ...]) -> Array:
-    """Half the fine faces that make up a coarse face where the distance doubles, all of them where it does not."""
+def _coarse_face(forward: Array, backward: Array, axis: int, axes: tuple[int, ...]) -> tuple[Array, Array]:
+    """Coefficients of the coarse faces along an axis, from those of the fine faces that make them up."""
     if axis in axes:
-        conductance = 0.5 * lax.index_in_dim(_pairs(conductance, axis), 1, axis + 1, keepdims=False)
-    return restrict(conductance, tuple(a for a in axes if a != axis))
+        forward, backward = (
+            lax.index_in_dim(_pairs(face, axis), 1, axis + 1, keepdims=False) for face in (forward, backward)
+        )
+    across = tuple(a for a in axes if a != axis)
+    net = restrict(forward - backward, across)
+    both = restrict(jnp.minimum(forward, backward), across) * (0.5 if axis in axes else 1.0)
+    return both + jnp.where(net > 0, net, 0.0), both + jnp.where(net < 0, -net, 0.0)

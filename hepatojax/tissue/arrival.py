@@ -8,9 +8,9 @@ from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree
 from hepatojax.numerics.grid import Grid
-from hepatojax.numerics.operators import Operator, assemble
+from hepatojax.numerics.multigrid import coarsening_plan
 from hepatojax.numerics.safe_math import safe_ratio
-from hepatojax.tissue.carried import positive_solution, total
+from hepatojax.tissue.carried import Fluxes, positive_solution, total
 from hepatojax.tissue.flow import Flow
 from hepatojax.tissue.transport import upwind
 
@@ -64,7 +64,8 @@ def unit_arrival(
     rate = jnp.asarray(adhesion, dtype) * (flow.total / grid.total_volume).astype(dtype)
     capture = rate * volume * affinity
     flow = flow.astype(dtype)
-    solution = positive_solution(_equations, (flow, capture), jnp.asarray(guess, dtype), tolerance=tolerance)
+    plan = coarsening_plan(grid.shape, grid.spacing_um)
+    solution = positive_solution(_equations, (flow, capture), jnp.asarray(guess, dtype), plan, tolerance=tolerance)
     settling = affinity * solution.value
     mean = grid.mean(settling).astype(dtype)
     return Arrival(
@@ -77,7 +78,7 @@ def unit_arrival(
     )
 
 
-def _equations(parameters: tuple[Flow, Array]) -> tuple[Operator, Array]:
+def _equations(parameters: tuple[Flow, Array]) -> tuple[Fluxes, Array]:
     flow, capture = parameters
     closed = tuple(jnp.zeros_like(q) for q in flow.flux)
-    return assemble(*upwind(flow.flux, closed), flow.outflow + capture), flow.inflow
+    return (*upwind(flow.flux, closed), flow.outflow + capture), flow.inflow

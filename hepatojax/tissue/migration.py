@@ -9,10 +9,12 @@ from jaxtyping import Array, Float
 from hepatojax.mechanism import pytree
 from hepatojax.numerics.grid import AXES, Grid
 from hepatojax.numerics.linear_solve import LinearSolution
-from hepatojax.numerics.operators import Faces, Operator, assemble, upper_neighbour
+from hepatojax.numerics.operators import Faces, upper_neighbour
 from hepatojax.numerics.safe_math import safe_ratio
-from hepatojax.tissue.carried import positive_solution, total
+from hepatojax.tissue.carried import Fluxes, positive_solution, total
 from hepatojax.tissue.transport import conductances, exponential
+
+ONE_LEVEL = ()  # in a macro-step cells move a few cells of the grid: smoothing alone solves that, compiled in a third
 
 
 @pytree
@@ -78,13 +80,13 @@ def relaxed_occupancy(
     dtype = occupancy.dtype
     inertia = jnp.asarray(grid.volume, dtype) / jnp.asarray(step_h, dtype)
     parameters = (conductances(grid, motility_um2_h, dtype), mobile, inertia, occupancy)
-    return positive_solution(_relaxation, parameters, occupancy, tolerance=tolerance)
+    return positive_solution(_relaxation, parameters, occupancy, ONE_LEVEL, tolerance=tolerance)
 
 
-def _relaxation(parameters: tuple[Faces, Array, Array, Array]) -> tuple[Operator, Array]:
+def _relaxation(parameters: tuple[Faces, Array, Array, Array]) -> tuple[Fluxes, Array]:
     conductance, mobile, inertia, occupancy = parameters
     eased = tuple(conductance[a] * 0.5 * (mobile + upper_neighbour(mobile, a)) for a in AXES)
-    return assemble(eased, eased, inertia), inertia * occupancy
+    return (eased, eased, inertia), inertia * occupancy
 
 
 def migrate(
@@ -123,13 +125,13 @@ def migrate(
         volume / jnp.asarray(step_h, dtype),
         density,
     )
-    solution = positive_solution(_equations, parameters, density, tolerance=tolerance)
+    solution = positive_solution(_equations, parameters, density, ONE_LEVEL, tolerance=tolerance)
     before, after = total(volume * density), total(volume * solution.value)
     kept = jnp.where(after > 0, safe_ratio(before, after), 1.0).astype(dtype)  # 1, so that no cells have a derivative
     return Motion(kept * solution.value, solution.iterations, solution.residual, solution.converged)
 
 
-def _equations(parameters: tuple[Faces, Faces, Array, Array, Array]) -> tuple[Operator, Array]:
+def _equations(parameters: tuple[Faces, Faces, Array, Array, Array]) -> tuple[Fluxes, Array]:
     faces, conductance, potential, inertia, density = parameters
     drift = tuple(faces[a] * (upper_neighbour(potential, a) - potential) for a in AXES)
-    return assemble(*exponential(drift, conductance), inertia), inertia * density
+    return (*exponential(drift, conductance), inertia), inertia * density

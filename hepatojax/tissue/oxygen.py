@@ -13,7 +13,8 @@ from jaxtyping import Array, Float
 from hepatojax.mechanism import pytree, static
 from hepatojax.numerics.grid import AXES, Grid
 from hepatojax.numerics.linear_solve import LinearSolution
-from hepatojax.numerics.operators import Faces, Operator, assemble, divergence, upper_neighbour
+from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan
+from hepatojax.numerics.operators import Faces, Operator, divergence, upper_neighbour
 from hepatojax.numerics.quasi_steady import implicit_solution
 from hepatojax.numerics.safe_math import safe_ratio
 from hepatojax.tissue.carried import (
@@ -167,6 +168,7 @@ class _Problem:
     inlet: Array  # content of the blood that enters [mM]
     parameters: OxygenParameters
     limited: bool = static()
+    plan: Plan = static()
 
     def uptake(self, mmHg: Array) -> Array:
         """V Vmax p / (Km + p) [mM um3/s]."""
@@ -184,16 +186,17 @@ class _Problem:
         exchange = self.flow.outflow * x.content - self.flow.inflow * self.inlet
         return divergence(through) + exchange + self.uptake(x.mmHg)
 
-    def jacobian(self, x: _Point) -> tuple[Operator | WideOperator, Operator]:
-        """Derivative of the balance with respect to content, and its upwind M-matrix."""
+    def jacobian(self, x: _Point) -> tuple[Operator | WideOperator, Hierarchy]:
+        """Derivative of the balance with respect to content, and its upwind M-matrix on all levels."""
         ease = 1.0 / x.slope
         half = self.parameters.uptake_half_saturation_mmHg
         flux = self.flow.flux
         forward, backward = upwind(flux, _closed(flux))
         forward = tuple(f + t * ease for f, t in zip(forward, self.conductance, strict=True))
         backward = tuple(backward[a] + self.conductance[a] * upper_neighbour(ease, a) for a in AXES)
-        matrix = assemble(forward, backward, self.flow.outflow + self.demand * half / (half + x.mmHg) ** 2 * ease)
-        full = with_limiter(matrix, flux, self.conductance, x.content) if self.limited else matrix
+        sink = self.flow.outflow + self.demand * half / (half + x.mmHg) ** 2 * ease
+        matrix = build_hierarchy(forward, backward, sink, self.plan)
+        full = with_limiter(matrix.finest, flux, self.conductance, x.content) if self.limited else matrix.finest
         return full, matrix
 
 
@@ -207,7 +210,7 @@ def _content_change(problem: _Problem, x: _Point, rhs: Array, tolerance: ArrayLi
     if transposed:
         operator, matrix = operator.transposed, matrix.transposed
     krylov = preconditioned(operator, matrix)
-    return solve_verified(operator, matrix, krylov, rhs, jnp.zeros_like(rhs), tolerance=tolerance)
+    return solve_verified(operator, matrix.finest, krylov, rhs, jnp.zeros_like(rhs), tolerance=tolerance)
 
 
 class _State(NamedTuple):
@@ -263,7 +266,7 @@ def solve_oxygen(
         div(q C) - div(alpha D grad p) + V Vmax p / (Km + p) = q_in C_in - q_out C,   C = alpha p + capacity H(p)
 
     Advection of total content is upwind, or van Albada-limited second order. Newton takes its step in content with the
-    true Jacobian, Jacobi-preconditioned BiCGStab inside, halving as guard. Differentiable in everything but the guess.
+    true Jacobian, by BiCGStab with a V-cycle, halving as guard. Differentiable in everything but the guess.
 
     Args:
         grid: tissue volumes and faces. flow: of blood [um3/s].
@@ -312,7 +315,9 @@ def _problem(
     p = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters)
     conductance = conductances(grid, p.diffusivity_um2_s * p.solubility_mM_mmHg, dtype)
     inlet = content(jnp.asarray(inlet_mmHg, dtype), p)
-    return _Problem(flow.astype(dtype), conductance, jnp.asarray(grid.volume, dtype) * demand, inlet, p, limited)
+    demand = jnp.asarray(grid.volume, dtype) * demand
+    plan = coarsening_plan(grid.shape, grid.spacing_um)
+    return _Problem(flow.astype(dtype), conductance, demand, inlet, p, limited, plan)
 
 
 def _report(problem: _Problem, grid: Grid, mmHg: Array, evidence: tuple) -> Oxygen:

@@ -21,24 +21,24 @@ from hepatojax.mechanism import pytree, static
 from hepatojax.numerics.adjoint import one_by_one
 from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import Grid
-from hepatojax.numerics.linear_solve import conjugate_gradient
+from hepatojax.numerics.linear_solve import LinearSolution, bicgstab
 from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan, v_cycle
 from hepatojax.numerics.operators import Faces, Operator, assemble
 from hepatojax.numerics.quasi_steady import implicit_solution
 from hepatojax.numerics.safe_math import safe_ratio
 from hepatojax.tissue.carried import (
+    MAX_LINEAR,
+    SWEEPS,
     adjoint_tolerance,
     default_tolerance,
     inner_tolerance,
     size_of,
-    solve_transport,
     total,
 )
 from hepatojax.tissue.flow import Flow
 from hepatojax.tissue.transport import by_differences, conductances, exponential
 
 MAX_SWEEPS = 30
-MAX_LINEAR = 1000
 
 
 @pytree
@@ -68,7 +68,7 @@ class Signal:
     inlet_nM, outlet_nM: plasma that enters and (flow-weighted) leaves.
     secreted, taken_up, cleared, supplied: ledger terms, each on its own, in float64 [nM um3/s]; secreted and supplied
         (by the body) equal taken up and cleared (by the body).
-    sweeps, iterations: outer count, and linear iterations of tissue and plasma. residual: 1-norm of the imbalance of
+    sweeps, iterations: outer count, and linear iterations in all of them. residual: 1-norm of the imbalance of
         both phases over all that is secreted and supplied.
     """
 
@@ -123,19 +123,17 @@ class _Problem:
 
 
 class _System(NamedTuple):
-    """The assembled operators of a problem."""
+    """The operators of a problem that do not depend on its uptake."""
 
     tissue: Hierarchy  # diffusion and exchange
     plasma: Operator  # transport alone, nothing in the inlet
-    mixed: Operator  # transport, and half the exchange for what tissue does not give back at once
 
 
 def _system(problem: _Problem) -> _System:
-    faces = exponential(problem.flow.flux, problem.plasma_conductance)
+    diffusion = problem.tissue_conductance
     return _System(
-        tissue=build_hierarchy(problem.tissue_conductance, problem.exchange, problem.plan),
-        plasma=assemble(*faces, problem.flow.outflow),
-        mixed=assemble(*faces, problem.flow.outflow + 0.5 * problem.exchange),
+        tissue=build_hierarchy(diffusion, diffusion, problem.exchange, problem.plan),
+        plasma=assemble(*exponential(problem.flow.flux, problem.plasma_conductance), problem.flow.outflow),
     )
 
 
@@ -161,13 +159,9 @@ class _Loss(NamedTuple):
     rate: Array  # [um3/s]
     leaving: Array  # q_out / CL [-]
 
-    def product(self, transposed: bool) -> tuple[Array, Array]:
-        """The two fields u and v of the product u v."""
-        return (self.leaving, self.rate) if transposed else (self.rate, self.leaving)
-
     def of_inlet(self, plasma: Array, transposed: bool) -> Array:
         """u (v y); a branch, skipped without uptake, which XLA does not fuse into stencils."""
-        spread, gathered = self.product(transposed)
+        spread, gathered = (self.leaving, self.rate) if transposed else (self.rate, self.leaving)
         zero = jnp.zeros((), plasma.dtype)
         raised = lax.cond(jnp.any(self.rate > 0), lambda y: jnp.sum(gathered * y), lambda _: zero, plasma)
         return spread * raised
@@ -185,44 +179,31 @@ def _jacobian(problem: _Problem, system: _System, loss: _Loss, change: Array, tr
     return jnp.stack([_diffuse(problem, tissue) + gained, carried - gained + taken])
 
 
-def _sweep(
+def _answer(
     problem: _Problem, system: _System, loss: _Loss, rhs: Array, tolerance: Array, transposed: bool
-) -> tuple[Array, Array]:
-    """Approximate answer of both phases to a right-hand side: plasma as if tissue passed all on, then tissue.
+) -> LinearSolution:
+    """Change of both phases that answers a right-hand side, up to a tolerance relative to its 2-norm.
 
-    What plasma loses to tissue beyond that lies between none and V/tau; half of it in the plasma operator leaves an
-    error of at most (V/2 tau) / (q + V/2 tau) per sweep, a few per cent at normal flow and below one at any flow.
+    The preconditioner is one V-cycle of each phase: plasma as if tissue passed all on, then tissue. What plasma loses
+    to tissue beyond that lies between none and V/tau; half of it stands in the plasma operator.
     """
-    mixed = system.mixed.transposed if transposed else system.mixed
-    matrix = Operator(mixed.forward, mixed.backward, mixed.diagonal + loss.rate)
-    right = rhs[0] + rhs[1]
-    plasma, iterations = _with_inlet(matrix, loss, right, tolerance, transposed)
-    right = rhs[0] + problem.exchange * plasma
-    tissue = conjugate_gradient(
-        system.tissue.operators[0],
-        lambda r: v_cycle(system.tissue, r),
-        right,
-        jnp.zeros_like(right),
+    sink = problem.flow.outflow + 0.5 * problem.exchange + loss.rate
+    mixed = build_hierarchy(system.plasma.forward, system.plasma.backward, sink, problem.plan)
+    mixed = mixed.transposed if transposed else mixed
+
+    def precondition(rest: Array) -> Array:
+        plasma = v_cycle(mixed, rest[0] + rest[1], SWEEPS)
+        return jnp.stack([v_cycle(system.tissue, rest[0] + problem.exchange * plasma, SWEEPS), plasma])
+
+    return bicgstab(
+        lambda x: _jacobian(problem, system, loss, x, transposed),
+        precondition,
+        rhs,
+        jnp.zeros_like(rhs),
         tolerance=1.0,
-        scale=size_of(right, tolerance),
+        scale=size_of(rhs, tolerance),
         max_iterations=MAX_LINEAR,
     )
-    return jnp.stack([tissue.value, plasma]), jnp.stack([tissue.iterations, iterations])
-
-
-def _with_inlet(matrix: Operator, loss: _Loss, rhs: Array, tolerance: Array, transposed: bool) -> tuple[Array, Array]:
-    """Plasma that answers the matrix and the product u v of `_Loss`: y - z (v y) / (1 + v z), M y = b, M z = u.
-
-    All is positive, so that the denominator is. Without uptake u is set to zero, which is solved at once.
-
-    Reference: Sherman and Morrison (1950), Ann. Math. Stat. 21:124.
-    """
-    spread, gathered = loss.product(transposed)
-    spread = jnp.where(jnp.any(loss.rate > 0), spread, 0.0)
-    zero = jnp.zeros_like(rhs)
-    solved = lax.map(lambda b: solve_transport(matrix, b, zero, tolerance=tolerance), jnp.stack([rhs, spread]))
-    y, z = solved.value
-    return y - jnp.sum(gathered * y) / (1.0 + jnp.sum(gathered * z)) * z, jnp.sum(solved.iterations, dtype=jnp.int32)
 
 
 class _Progress(NamedTuple):
@@ -231,13 +212,13 @@ class _Progress(NamedTuple):
     norm: Array
     target: Array
     sweeps: Array
-    iterations: Array  # of tissue and plasma
+    iterations: Array
 
 
 def _iterate(
     system: _System,
     imbalance: Callable[[Array], Array],
-    answer: Callable[[Array, Array, Array], tuple[Array, Array]],
+    answer: Callable[[Array, Array, Array], LinearSolution],
     guess: Array,
     target: Array,
 ) -> _Progress:
@@ -254,10 +235,11 @@ def _iterate(
         return _Progress(x, r, jnp.sum(jnp.abs(r)), target + rounding, sweeps, iterations)
 
     def step(s: _Progress) -> _Progress:
-        change, iterations = answer(s.excess, -s.imbalance, inner_tolerance(s.target, s.norm))
-        return at(s.excess + change, s.sweeps + 1, s.iterations + iterations)
+        change = answer(s.excess, -s.imbalance, inner_tolerance(s.target, s.norm))
+        return at(s.excess + change.value, s.sweeps + 1, s.iterations + change.iterations)
 
-    start = at(guess, jnp.zeros((), jnp.int32), jnp.zeros(2, jnp.int32))
+    zero = jnp.zeros((), jnp.int32)
+    start = at(guess, zero, zero)
     return lax.while_loop(lambda s: ~(s.norm <= s.target) & (s.sweeps < MAX_SWEEPS), step, start)
 
 
@@ -314,9 +296,9 @@ def solve_signal(
         system = _system(problem)
         made = jnp.sum(problem.secretion) + problem.body.source_nM_um3_s
 
-        def answer(excess: Array, rhs: Array, forcing: Array) -> tuple[Array, Array]:
+        def answer(excess: Array, rhs: Array, forcing: Array) -> LinearSolution:
             loss = _loss(problem, problem.uptake_rate(excess[1] + problem.inlet(excess[1])))
-            return _sweep(problem, system, loss, rhs, forcing, False)
+            return _answer(problem, system, loss, rhs, forcing, False)
 
         guess = jnp.where(made > 0, guess, 0.0)
         s = _iterate(system, lambda x: _residual(problem, system.plasma, x), answer, guess, tolerance * made)
@@ -328,7 +310,7 @@ def solve_signal(
         return _iterate(
             system,
             lambda x: _jacobian(problem, system, loss, x, transposed) - rhs,
-            lambda _, r, forcing: _sweep(problem, system, loss, r, forcing, transposed),
+            lambda _, r, forcing: _answer(problem, system, loss, r, forcing, transposed),
             jnp.zeros_like(rhs),
             adjoint_tolerance(dtype) * jnp.sum(jnp.abs(rhs)),
         ).excess

@@ -10,8 +10,9 @@ from jaxtyping import Array, Float
 from hepatojax.mechanism import pytree
 from hepatojax.numerics.grid import Grid
 from hepatojax.numerics.linear_solve import LinearSolution
-from hepatojax.numerics.operators import Faces, Operator, assemble
-from hepatojax.tissue.carried import default_tolerance, positive_solution, solve_transport, total
+from hepatojax.numerics.multigrid import build_hierarchy, coarsening_plan
+from hepatojax.numerics.operators import Faces
+from hepatojax.tissue.carried import Fluxes, default_tolerance, positive_solution, solve_transport, total
 from hepatojax.tissue.flow import Flow
 from hepatojax.tissue.transport import conductances, exponential, upwind
 
@@ -49,13 +50,14 @@ def blood_age(grid: Grid, flow: Flow, volume_fraction: ArrayLike, guess_s: Float
     """
     dtype = guess_s.dtype
     filled = jnp.asarray(volume_fraction, dtype) * jnp.asarray(grid.volume, dtype)
-    return positive_solution(_age_equations, (flow.astype(dtype), filled), guess_s)
+    plan = coarsening_plan(grid.shape, grid.spacing_um)
+    return positive_solution(_age_equations, (flow.astype(dtype), filled), guess_s, plan)
 
 
-def _age_equations(parameters: tuple[Flow, Array]) -> tuple[Operator, Array]:
+def _age_equations(parameters: tuple[Flow, Array]) -> tuple[Fluxes, Array]:
     flow, filled = parameters
     closed = tuple(jnp.zeros_like(q) for q in flow.flux)
-    return assemble(*upwind(flow.flux, closed), flow.outflow), filled
+    return (*upwind(flow.flux, closed), flow.outflow), filled
 
 
 def unit_pulse(
@@ -81,11 +83,11 @@ def unit_pulse(
     filled = volume_fraction * jnp.asarray(grid.volume, dtype)
     flow = flow.astype(dtype)
     faces: tuple[Faces, Faces] = exponential(flow.flux, conductances(grid, diffusivity_um2_s, dtype))
-    operator = assemble(*faces, flow.outflow + filled / step)
+    matrix = build_hierarchy(*faces, flow.outflow + filled / step, coarsening_plan(grid.shape, grid.spacing_um))
 
     def advance(concentration: Array, _: None) -> tuple[Array, tuple[Array, Array, Array]]:
         rhs = filled * concentration / step
-        new = solve_transport(operator, rhs, concentration, tolerance=0.1 * default_tolerance(dtype))
+        new = solve_transport(matrix, rhs, concentration, tolerance=0.1 * default_tolerance(dtype))
         return new.value, (total(flow.outflow * new.value), total(filled * new.value), new.converged)
 
     dose = jnp.where(filled > 0, flow.inflow / jnp.where(filled > 0, filled, 1.0), 0.0) / jnp.sum(flow.inflow)

@@ -80,6 +80,25 @@ def test_indefinite_systems_are_solved_by_bicgstab():
     np.testing.assert_allclose(found.value, np.linalg.solve(matrix, rhs), rtol=1e-6)
 
 
+def test_half_steps_of_bicgstab_are_those_of_the_textbook():
+    """Against the whole steps of van der Vorst, written out in NumPy."""
+    matrix, rhs = drifting(0.4), load()
+    x, r, p, shadow = np.zeros(SIZE), rhs.copy(), rhs.copy(), rhs.copy()
+    for step in range(4):
+        v = matrix @ p
+        alpha = shadow @ r / (shadow @ v)
+        s = r - alpha * v
+        half = plain("bicgstab", matrix, rhs, tolerance=1e-30, max_iterations=2 * step + 1)
+        np.testing.assert_allclose(half.value, x + alpha * p, rtol=1e-9)
+        t = matrix @ s
+        omega = t @ s / (t @ t)
+        x = x + alpha * p + omega * s
+        before, r = shadow @ r, s - omega * t
+        p = r + shadow @ r / before * alpha / omega * (p - omega * v)
+        whole = plain("bicgstab", matrix, rhs, tolerance=1e-30, max_iterations=2 * step + 2)
+        np.testing.assert_allclose(whole.value, x, rtol=1e-9)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.sampled_from([-2.0, -1.0, 0.5, 1.0, 3.0]), min_size=SIZE, max_size=SIZE), st.integers(0, 99))
 @both

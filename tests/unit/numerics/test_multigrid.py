@@ -43,7 +43,7 @@ def test_prolongation_is_the_transpose_of_restriction():
 def test_cycle_is_symmetric_and_positive(shape):
     faces, sink, u = problem(shape)
     plan = coarsening_plan(shape, (1.0, 1.0, 1.0), coarsest_cells=40)
-    hierarchy = jax.jit(build_hierarchy, static_argnames="plan")(faces, sink, plan=plan)
+    hierarchy = jax.jit(build_hierarchy, static_argnames="plan")(faces, faces, sink, plan=plan)
     v = jnp.asarray(np.random.default_rng(2).standard_normal(shape))
     cycle = jax.jit(v_cycle)
     np.testing.assert_allclose(jnp.vdot(v, cycle(hierarchy, u)), jnp.vdot(u, cycle(hierarchy, v)), rtol=1e-10)

@@ -129,7 +129,7 @@ def test_group_in_float32_keeps_its_ledger_and_a_silent_species_is_zero():
     again = run(*arguments[:-1], signals.excess_nM)
     assert int(again.sweeps.max()) <= 1
     warm = run(*arguments[:2], 1.03 * arguments[2], *arguments[3:-1], signals.excess_nM)
-    assert (warm.iterations.sum(1) < signals.iterations.sum(1))[:2].all()
+    assert (warm.iterations < signals.iterations)[:2].all()
 
 
 def test_both_modes_of_differentiation_agree_with_differences():

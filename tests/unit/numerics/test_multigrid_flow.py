@@ -1,0 +1,77 @@
+"""Multigrid for what the blood carries: coarse levels have the same flow, and cycles solve at any Peclet number."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from hepatojax.numerics.linear_solve import bicgstab
+from hepatojax.numerics.multigrid import build_hierarchy, coarsening_plan, restrict, v_cycle
+from hepatojax.tissue.transport import conductances, exponential, upwind
+from tests.reference import dense
+from tests.reference.flows import block, corner_to_corner
+
+SHAPE, SPACING = (4, 16, 16), (20.0, 20.0, 20.0)
+PLAN = coarsening_plan(SHAPE, SPACING, coarsest_cells=40)
+AXES = (0, 1, 2)
+
+
+def transport(diffusivity_um2_s, seed=1, dtype=jnp.float64):
+    """Faces and outlet of a flow through an uneven block with a hole, and its Peclet number."""
+    grid, flow = corner_to_corner(SHAPE, SPACING, seed=seed)
+    flow = flow.astype(dtype)
+    return (*exponential(flow.flux, conductances(grid, diffusivity_um2_s, dtype)), flow.outflow)
+
+
+def test_a_coarse_face_has_the_flow_of_its_fine_faces():
+    """Where all flows one way and nothing diffuses, the coarse level is restriction times matrix times prolongation."""
+    shape = (2, 4, 6)
+    grid = block(shape, SPACING)
+    flux = tuple((1.0 + a) * jnp.asarray(grid.faces[a] > 0, jnp.float64) for a in AXES)
+    sink = jnp.linspace(0.5, 2.0, 48).reshape(shape)
+    hierarchy = build_hierarchy(*upwind(flux, tuple(0.0 * q for q in flux)), sink, (AXES,))
+    down = dense.columns_of(partial(restrict, axes=AXES), shape)
+    fine, coarse = (dense.columns_of(a, a.diagonal.shape) for a in hierarchy.operators)
+    np.testing.assert_allclose(coarse, down @ fine @ down.T, rtol=1e-13)
+
+
+@pytest.mark.parametrize("diffusivity", [0.0, 100.0])
+def test_every_level_is_an_m_matrix_whose_columns_lose_what_the_sink_takes(diffusivity):
+    """A cell without tissue keeps its identity row, but where it shares a coarse cell with tissue."""
+    forward, backward, sink = transport(diffusivity)
+    down = np.eye(sink.size)
+    for operator, axes in zip(build_hierarchy(forward, backward, sink, PLAN).operators, (*PLAN, ()), strict=True):
+        matrix = dense.columns_of(operator, operator.diagonal.shape)
+        filled = np.abs(matrix).sum(0) > np.diag(matrix)
+        np.testing.assert_allclose(matrix.sum(0)[filled], (down @ np.asarray(sink).ravel())[filled], atol=1e-8)
+        assert (matrix[~np.eye(len(matrix), dtype=bool)] <= 0).all()
+        assert (np.diag(matrix) > 0).all()
+        down = dense.columns_of(partial(restrict, axes=axes), operator.diagonal.shape) @ down
+
+
+def test_a_cycle_of_the_transposed_operator_is_the_transposed_cycle():
+    hierarchy = build_hierarchy(*transport(30.0), PLAN)
+    u, v = np.random.default_rng(3).standard_normal((2, *SHAPE))
+    cycle = jax.jit(partial(v_cycle, sweeps=2))
+    there, back = cycle(hierarchy, jnp.asarray(u)), cycle(hierarchy.transposed, jnp.asarray(v))
+    np.testing.assert_allclose(np.vdot(v, there), np.vdot(u, back), rtol=1e-11)
+
+
+@pytest.mark.parametrize("diffusivity", [0.0, 1.0, 30.0, 1000.0, 1e5])
+def test_cycles_solve_transport_at_any_peclet_number(diffusivity):
+    """From pure advection to diffusion that flow hardly moves, over permeabilities of three decades."""
+    hierarchy = build_hierarchy(*transport(diffusivity), PLAN)
+    rhs = jnp.asarray(np.random.default_rng(5).random(SHAPE))
+
+    @jax.jit
+    def solve(matrix, rhs):
+        zero = jnp.zeros_like(rhs)
+        return bicgstab(matrix.finest, lambda r: v_cycle(matrix, r, 2), rhs, zero, tolerance=1e-10, max_iterations=100)
+
+    for matrix in (hierarchy, hierarchy.transposed):
+        found = solve(matrix, rhs)
+        rest = np.linalg.norm((rhs - matrix.finest(found.value)).ravel()) / np.linalg.norm(rhs)
+        assert rest < 2e-10
+        assert int(found.iterations) <= 20
