@@ -92,11 +92,11 @@ def bicgstab(
     max_iterations: int,
     scale: Array | None = None,
 ) -> LinearSolution:
-    """Right-preconditioned BiCGStab for a nonsymmetric operator; same contract as `conjugate_gradient`.
+    """Right-preconditioned BiCGStab for a nonsymmetric operator; contract of `conjugate_gradient`, `scale` a number.
 
     An iteration is one half-step, with one preconditioner and one product: a step along the direction, then one that
     leaves the smallest residual, by turns. Both move x and r alike, so that the loop holds the preconditioner once, and
-    stops after either. Every denominator is guarded: a breakdown ends as an unconverged solve, never as a NaN.
+    stops after either. A denominator of zero ends as an unconverged solve, never as a NaN.
 
     Reference: van der Vorst (1992), SIAM J. Sci. Stat. Comput. 13:631.
     """

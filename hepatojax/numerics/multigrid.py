@@ -27,7 +27,7 @@ from hepatojax.numerics.red_black import RED, Checkerboard, checkerboard, join, 
 
 Plan = tuple[tuple[int, ...], ...]
 
-COARSEST_CELLS = 1500
+COARSEST_CELLS = 1500  # with 1000 the default grid takes a level more, in the same number of iterations
 SEMI_COARSENING = 2.0  # an axis is halved where its coupling is within this factor of the strongest
 SWEEPS = 3  # at 64^3 two take 14 iterations, three 11 and four 10, in equal time; over septa 30, 24 and 22
 COARSEST_SWEEPS = 8
@@ -120,7 +120,8 @@ def v_cycle(hierarchy: Hierarchy, rhs: Float[Array, "nz ny nx"], sweeps: int = S
     """One V-cycle from zero: an approximate A^-1 rhs, linear in rhs; symmetric if A is.
 
     Args:
-        hierarchy: of A. rhs: (nz, ny, nx). sweeps: before and after the correction of each level.
+        hierarchy: of A. rhs: (nz, ny, nx). sweeps: before and after the correction of each level but the
+            coarsest, which has its own number.
     """
     board = hierarchy.boards[0]
     load = board.scaled(rhs)

@@ -18,8 +18,10 @@ from hepatojax.numerics.safe_math import safe_ratio
 
 Fluxes = tuple[Faces, Faces, Array]  # forward and backward coefficients of the faces, and a sink: see `assemble`
 
-SWEEPS = 2  # of the smoother; with one a V-cycle leaves a quarter, with two a tenth, with three a twentieth (measured)
-MAX_LINEAR = 300  # of one round
+SMOOTHING = (
+    2  # sweeps of a V-cycle; with one a V-cycle leaves a quarter, with two a tenth, with three a twentieth (measured)
+)
+MAX_LINEAR = 300  # half-steps of BiCGStab in one call
 MAX_ROUNDS = 8
 INNER = (1e-2, 1e-1)  # bounds of the relative tolerance of a linear solve inside an outer iteration
 INNER_OF_TARGET = 0.3
@@ -62,7 +64,7 @@ def preconditioned(apply: Callable[[Array], Array], near: Hierarchy) -> Callable
     def krylov(rest: Array, target: Array) -> LinearSolution:
         return bicgstab(
             apply,
-            lambda r: v_cycle(near, r, SWEEPS),
+            lambda r: v_cycle(near, r, SMOOTHING),
             rest,
             jnp.zeros_like(rest),
             tolerance=1.0,

@@ -14,7 +14,7 @@ from hepatojax.numerics.safe_math import safe_ratio
 from hepatojax.tissue.carried import Fluxes, positive_solution, total
 from hepatojax.tissue.transport import conductances, exponential
 
-ONE_LEVEL = ()  # in a macro-step cells move a few cells of the grid: smoothing alone solves that, compiled in a third
+ONE_LEVEL = ()  # in a macro-step cells move a little way: smoothing preconditions enough, and compiles faster
 
 
 @pytree
