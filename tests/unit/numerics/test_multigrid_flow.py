@@ -18,6 +18,15 @@ SHAPE, SPACING = (4, 16, 16), (20.0, 20.0, 20.0)
 PLAN = coarsening_plan(SHAPE, SPACING, coarsest_cells=40)
 
 
+build = jax.jit(build_hierarchy, static_argnames="plan")
+
+
+@partial(jax.jit, static_argnames="tolerance")
+def solve(matrix, rhs, tolerance):
+    zero = jnp.zeros_like(rhs)
+    return bicgstab(matrix.finest, lambda r: v_cycle(matrix, r, 2), rhs, zero, tolerance=tolerance, max_iterations=100)
+
+
 def transport(diffusivity_um2_s, dtype=jnp.float64):
     """Faces and outlet of a flow through an uneven block with a hole."""
     grid, flow = corner_to_corner(SHAPE, SPACING, seed=1)
@@ -31,7 +40,7 @@ def test_a_coarse_face_has_the_flow_of_its_fine_faces():
     grid = block(shape, SPACING)
     flux = tuple((1.0 + a) * jnp.asarray(grid.faces[a] > 0, jnp.float64) for a in AXES)
     sink = jnp.linspace(0.5, 2.0, 48).reshape(shape)
-    hierarchy = build_hierarchy(*upwind(flux, tuple(0.0 * q for q in flux)), sink, (AXES,))
+    hierarchy = build(*upwind(flux, tuple(0.0 * q for q in flux)), sink, plan=(AXES,))
     down = dense.columns_of(partial(restrict, axes=AXES), shape)
     fine, coarse = (dense.columns_of(a, a.diagonal.shape) for a in hierarchy.operators)
     np.testing.assert_allclose(coarse, down @ fine @ down.T, rtol=1e-13)
@@ -42,7 +51,7 @@ def test_every_level_is_an_m_matrix_whose_columns_lose_what_the_sink_takes(diffu
     """A cell without tissue keeps its identity row, but where it shares a coarse cell with tissue."""
     forward, backward, sink = transport(diffusivity)
     down = np.eye(sink.size)
-    for operator, axes in zip(build_hierarchy(forward, backward, sink, PLAN).operators, (*PLAN, ()), strict=True):
+    for operator, axes in zip(build(forward, backward, sink, plan=PLAN).operators, (*PLAN, ()), strict=True):
         matrix = dense.columns_of(operator, operator.diagonal.shape)
         filled = np.abs(matrix).sum(0) > np.diag(matrix)
         np.testing.assert_allclose(matrix.sum(0)[filled], (down @ np.asarray(sink).ravel())[filled], atol=1e-8)
@@ -52,7 +61,7 @@ def test_every_level_is_an_m_matrix_whose_columns_lose_what_the_sink_takes(diffu
 
 
 def test_a_cycle_of_the_transposed_operator_is_the_transposed_cycle():
-    hierarchy = build_hierarchy(*transport(30.0), PLAN)
+    hierarchy = build(*transport(30.0), plan=PLAN)
     u, v = np.random.default_rng(3).standard_normal((2, *SHAPE))
     cycle = jax.jit(partial(v_cycle, sweeps=2))
     there, back = cycle(hierarchy, jnp.asarray(u)), cycle(hierarchy.transposed, jnp.asarray(v))
@@ -63,18 +72,11 @@ def test_a_cycle_of_the_transposed_operator_is_the_transposed_cycle():
 @pytest.mark.parametrize("diffusivity", [0.0, 1.0, 30.0, 1000.0, 1e5])
 def test_cycles_solve_transport_at_any_peclet_number(diffusivity, dtype, tolerance):
     """From pure advection to diffusion that flow hardly moves, over log-normal permeabilities."""
-    hierarchy = build_hierarchy(*transport(diffusivity, dtype), PLAN)
+    hierarchy = build(*transport(diffusivity, dtype), plan=PLAN)
     rhs = jnp.asarray(np.random.default_rng(5).random(SHAPE), dtype)
 
-    @jax.jit
-    def solve(matrix, rhs):
-        zero = jnp.zeros_like(rhs)
-        return bicgstab(
-            matrix.finest, lambda r: v_cycle(matrix, r, 2), rhs, zero, tolerance=tolerance, max_iterations=100
-        )
-
     for matrix in (hierarchy, hierarchy.transposed):
-        found = solve(matrix, rhs)
+        found = solve(matrix, rhs, tolerance)
         rest, rounded = (
             float(jnp.linalg.norm(field.ravel()) / jnp.linalg.norm(rhs.ravel()))
             for field in (rhs - matrix.finest(found.value), matrix.finest.diagonal * found.value)
