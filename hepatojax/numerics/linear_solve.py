@@ -28,6 +28,11 @@ def _norm(field: Array) -> Array:
     return jnp.sqrt(jnp.sum(field * field))
 
 
+def _reached(norm: Array, target: Array) -> Array:
+    """Whether a residual is small enough; one that overflows is not, though infinity is no more than infinity."""
+    return (norm <= target) & jnp.isfinite(norm)
+
+
 def _guarded(numerator: Array, denominator: Array) -> Array:
     """numerator / denominator, and zero where the denominator is exactly zero."""
     nonzero = denominator != 0
@@ -79,7 +84,7 @@ def conjugate_gradient(
     zero = jnp.zeros_like(r)
     start = (guess, r, zero, zero, jnp.sum(zero), _norm(r), jnp.zeros((), jnp.int32), scale_of(guess))
     x, _, _, _, _, norm, iterations, size = lax.while_loop(going, body, start)
-    return LinearSolution(x, iterations, _guarded(norm, size), norm <= tolerance * size)
+    return LinearSolution(x, iterations, _guarded(norm, size), _reached(norm, tolerance * size))
 
 
 def bicgstab(
@@ -124,4 +129,4 @@ def bicgstab(
     rho = jnp.sum(shadow * shadow)
     start = (guess, shadow, shadow, zero, rho, jnp.zeros_like(rho), _norm(shadow), jnp.zeros((), jnp.int32))
     x, *_, norm, iterations = lax.while_loop(going, body, start)
-    return LinearSolution(x, iterations, _guarded(norm, size), norm <= target)
+    return LinearSolution(x, iterations, _guarded(norm, size), _reached(norm, target))

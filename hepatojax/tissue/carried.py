@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
@@ -18,9 +19,7 @@ from hepatojax.numerics.safe_math import safe_ratio
 
 Fluxes = tuple[Faces, Faces, Array]  # forward and backward coefficients of the faces, and a sink: see `assemble`
 
-SMOOTHING = (
-    2  # sweeps of a V-cycle; with one a V-cycle leaves a quarter, with two a tenth, with three a twentieth (measured)
-)
+SMOOTHING = 2  # sweeps of a V-cycle: it leaves a tenth of a residual; a quarter with one, a twentieth with three
 MAX_LINEAR = 300  # half-steps of BiCGStab in one call
 MAX_ROUNDS = 8
 INNER = (1e-2, 1e-1)  # bounds of the relative tolerance of a linear solve inside an outer iteration
@@ -54,17 +53,24 @@ def size_of(field: Array, share: ArrayLike = 1.0) -> Float[Array, ""]:
     return share * jnp.sqrt(jnp.sum(field * field))
 
 
-def preconditioned(apply: Callable[[Array], Array], near: Hierarchy) -> Callable[[Array, Array], LinearSolution]:
-    """BiCGStab for `solve_verified`, with one V-cycle as preconditioner.
+def one_cycle(matrix: Hierarchy, rhs: Array) -> Array:
+    """One V-cycle of an M-matrix [um3/s] of transport: an approximate A^-1 rhs."""
+    return v_cycle(matrix, rhs, SMOOTHING)
+
+
+def krylov(
+    apply: Callable[[Array], Array], precondition: Callable[[Array], Array]
+) -> Callable[[Array, Array], LinearSolution]:
+    """BiCGStab as `solve_verified` wants it: (rhs, target) -> solution from zero, up to that 2-norm of the residual.
 
     Args:
-        apply: A. near: hierarchy of an M-matrix near A [um3/s].
+        apply: A. precondition: approximate A^-1.
     """
 
-    def krylov(rest: Array, target: Array) -> LinearSolution:
+    def solve(rest: Array, target: Array) -> LinearSolution:
         return bicgstab(
             apply,
-            lambda r: v_cycle(near, r, SMOOTHING),
+            precondition,
             rest,
             jnp.zeros_like(rest),
             tolerance=1.0,
@@ -72,7 +78,7 @@ def preconditioned(apply: Callable[[Array], Array], near: Hierarchy) -> Callable
             max_iterations=MAX_LINEAR,
         )
 
-    return krylov
+    return solve
 
 
 class _Round(NamedTuple):
@@ -87,7 +93,7 @@ class _Round(NamedTuple):
 def solve_verified(
     apply: Callable[[Array], Array],
     matrix: Operator,
-    krylov: Callable[[Array, Array], LinearSolution],
+    solve: Callable[[Array, Array], LinearSolution],
     rhs: Float[Array, "nz ny nx"],
     guess: Float[Array, "nz ny nx"],
     *,
@@ -101,7 +107,7 @@ def solve_verified(
 
     Args:
         apply: A. matrix: an M-matrix near A [um3/s], with d its diagonal.
-        krylov: (rhs, target) -> solution of A from zero, up to a 2-norm of the residual; see `preconditioned`.
+        solve: (rhs, target) -> solution of A from zero, up to a 2-norm of the residual; see `krylov`.
         rhs, guess: (nz, ny, nx). tolerance: relative to the 2-norm of rhs.
     """
     unit = 2.0 * float(jnp.finfo(rhs.dtype).eps)
@@ -112,7 +118,7 @@ def solve_verified(
         return _Round(x, rest, size_of(rest), target, rounds, iterations)
 
     def improved(s: _Round) -> _Round:
-        step = krylov(s.rest, 0.5 * s.target)
+        step = solve(s.rest, 0.5 * s.target)
         new = judged(s.value + step.value, s.rounds + 1, s.iterations + step.iterations)
         return lax.cond(
             new.residual < s.residual,
@@ -123,7 +129,8 @@ def solve_verified(
     zero = jnp.zeros((), jnp.int32)
     start = judged(guess, zero, zero)
     s = lax.while_loop(lambda s: ~(s.residual <= s.target) & (s.rounds < MAX_ROUNDS), improved, start)
-    return LinearSolution(s.value, s.iterations, safe_ratio(s.residual, size_of(rhs)), s.residual <= s.target)
+    converged = (s.residual <= s.target) & jnp.isfinite(s.residual)
+    return LinearSolution(s.value, s.iterations, safe_ratio(s.residual, size_of(rhs)), converged)
 
 
 def _swept_across(matrix: Operator, rhs: Array) -> Array:
@@ -139,8 +146,8 @@ def solve_transport(matrix: Hierarchy, rhs: Array, guess: Array, *, tolerance: A
     Args:
         matrix: hierarchy of A [um3/s]. rhs, guess: (nz, ny, nx). tolerance: relative to the 2-norm of rhs.
     """
-    krylov = preconditioned(matrix.finest, matrix)
-    return solve_verified(matrix.finest, matrix.finest, krylov, rhs, guess, tolerance=tolerance)
+    solve = krylov(matrix.finest, partial(one_cycle, matrix))
+    return solve_verified(matrix.finest, matrix.finest, solve, rhs, guess, tolerance=tolerance)
 
 
 def positive_solution(

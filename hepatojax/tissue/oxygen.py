@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 import jax
@@ -21,7 +22,8 @@ from hepatojax.tissue.carried import (
     adjoint_tolerance,
     default_tolerance,
     inner_tolerance,
-    preconditioned,
+    krylov,
+    one_cycle,
     solve_verified,
     total,
 )
@@ -209,8 +211,8 @@ def _content_change(problem: _Problem, x: _Point, rhs: Array, tolerance: ArrayLi
     operator, matrix = problem.jacobian(x)
     if transposed:
         operator, matrix = operator.transposed, matrix.transposed
-    krylov = preconditioned(operator, matrix)
-    return solve_verified(operator, matrix.finest, krylov, rhs, jnp.zeros_like(rhs), tolerance=tolerance)
+    solve = krylov(operator, partial(one_cycle, matrix))
+    return solve_verified(operator, matrix.finest, solve, rhs, jnp.zeros_like(rhs), tolerance=tolerance)
 
 
 class _State(NamedTuple):

@@ -21,17 +21,17 @@ from hepatojax.mechanism import pytree, static
 from hepatojax.numerics.adjoint import one_by_one
 from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import Grid
-from hepatojax.numerics.linear_solve import LinearSolution, bicgstab
-from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan, v_cycle
+from hepatojax.numerics.linear_solve import LinearSolution
+from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan
 from hepatojax.numerics.operators import Faces, Operator, assemble
 from hepatojax.numerics.quasi_steady import implicit_solution
 from hepatojax.numerics.safe_math import safe_ratio
 from hepatojax.tissue.carried import (
-    MAX_LINEAR,
-    SMOOTHING,
     adjoint_tolerance,
     default_tolerance,
     inner_tolerance,
+    krylov,
+    one_cycle,
     size_of,
     total,
 )
@@ -193,18 +193,11 @@ def _answer(
     mixed = mixed.transposed if transposed else mixed
 
     def precondition(rest: Array) -> Array:
-        plasma = v_cycle(mixed, rest[0] + rest[1], SMOOTHING)
-        return jnp.stack([v_cycle(system.tissue, rest[0] + problem.exchange * plasma, SMOOTHING), plasma])
+        plasma = one_cycle(mixed, rest[0] + rest[1])
+        return jnp.stack([one_cycle(system.tissue, rest[0] + problem.exchange * plasma), plasma])
 
-    return bicgstab(
-        lambda x: _jacobian(problem, system, loss, x, transposed),
-        precondition,
-        rhs,
-        jnp.zeros_like(rhs),
-        tolerance=1.0,
-        scale=size_of(rhs, tolerance),
-        max_iterations=MAX_LINEAR,
-    )
+    solve = krylov(lambda x: _jacobian(problem, system, loss, x, transposed), precondition)
+    return solve(rhs, size_of(rhs, tolerance))
 
 
 class _Progress(NamedTuple):

@@ -142,6 +142,12 @@ def test_nothing_to_solve_is_solved_and_a_nan_is_not(solver):
 
 
 @both
+def test_a_load_whose_square_overflows_is_not_solved(solver):
+    matrix = symmetric(np.linspace(1.0, 2.0, SIZE))
+    assert not plain(solver, matrix, 1e200 * load()).converged
+
+
+@both
 def test_the_solution_as_guess_is_left_as_it_is(solver):
     matrix = symmetric(np.linspace(1.0, 2.0, SIZE))
     exact = load(3)
