@@ -54,7 +54,11 @@ def size_of(field: Array, share: ArrayLike = 1.0) -> Float[Array, ""]:
 
 
 def one_cycle(matrix: Hierarchy, rhs: Array) -> Array:
-    """One V-cycle of an M-matrix [um3/s] of transport: an approximate A^-1 rhs."""
+    """One V-cycle of an M-matrix of transport: an approximate A^-1 rhs.
+
+    Args:
+        matrix: hierarchy of A [um3/s]. rhs: b [um3/s times the unit of the field], (nz, ny, nx).
+    """
     return v_cycle(matrix, rhs, SMOOTHING)
 
 
@@ -64,7 +68,7 @@ def krylov(
     """BiCGStab as `solve_verified` wants it: (rhs, target) -> solution from zero, up to that 2-norm of the residual.
 
     Args:
-        apply: A. precondition: approximate A^-1.
+        apply: A, field -> what leaves its cells [um3/s times the unit of the field]. precondition: approximate A^-1.
     """
 
     def solve(rest: Array, target: Array) -> LinearSolution:

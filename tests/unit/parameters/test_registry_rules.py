@@ -41,8 +41,8 @@ def test_every_entry_states_source_evidence_unit_and_meaning(species):
     for row in LOADED[species].rows:
         assert row.evidence in EVIDENCE and row.unit in UNITS, row.name
         assert len(row.source) > 4, row.name
-        cited = re.search(r"[A-Z0-9]", row.source)  # a document, an author or a page
-        assert cited or row.evidence in ("assumed", "recalled"), f"{row.name}: {row.source}"
+        cited = re.search(r"[A-Z0-9]", row.source)  # a document, an author or a page; only an assumption may have none
+        assert cited or row.evidence == "assumed", f"{row.name}: {row.source}"
         assert len(row.meaning) > 8 and row.meaning.strip() == row.meaning and "\n" not in row.meaning, row.name
         assert re.fullmatch(r"[a-z0-9_]+(\.[a-zA-Z0-9_]+)+", row.name), row.name
 
