@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 import jax.numpy as jnp
+from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float, Int
 
-from hepatojax.biology.secretion import FIRST_GROUP
+from hepatojax.biology.secretion import SIGNALS
 from hepatojax.body.circulation import Inflow, arterial_share, liver_inflow
 from hepatojax.body.plasma import domain_closure
-from hepatojax.mechanism import Fields, pytree
+from hepatojax.mechanism import MEAN, Fields, pytree
 from hepatojax.model import ENERGY, HGF_SECRETION, LICENSING, SECRETION, LiverModel, evaluate, structure
+from hepatojax.numerics.adjoint import in_turn
 from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import Grid
 from hepatojax.state import Circulation, QuasiSteady
@@ -21,7 +22,7 @@ from hepatojax.tissue.arrival import Arrival, unit_arrival
 from hepatojax.tissue.flow import Flow, superficial_speed
 from hepatojax.tissue.oxygen import Oxygen, mixed_inlet_mmHg, solve_oxygen
 from hepatojax.tissue.perfusion import Perfusion, solve_perfusion
-from hepatojax.tissue.signals import BodyClosure, Signal, solve_signals
+from hepatojax.tissue.signals import BodyClosure, Signal, SignalParameters, solve_signal
 from hepatojax.units import SECONDS_PER_HOUR
 
 
@@ -144,56 +145,80 @@ def _breathe(model: LiverModel, fields: Fields, grid: Grid, flow: Flow, inflow: 
 def _signal(
     model: LiverModel, fields: Fields, grid: Grid, flow: Flow, guess: QuasiSteady
 ) -> tuple[Fields, dict[str, Signal]]:
-    """Solve the signals in two groups: HGF waits for TNF, whose mean licenses the cells that make it."""
+    """Solve the signals one after the other in one loop, so that their solver is compiled once.
+
+    HGF, the last, waits for TNF, the first: the mean of TNF licenses the cells that make HGF.
+    """
     plasma = flow.times(1.0 - model.parameters.haematocrit).astype(model.numerics.dtype)
     fields = evaluate(SECRETION, fields, model)
-    first = _solve_group(model, FIRST_GROUP, fields, grid, plasma, guess)
-    fields = fields.with_({name: filled(signal.tissue_nM, grid) for name, signal in first.items()})
-    fields = evaluate((*LICENSING, *HGF_SECRETION), fields, model)
-    second = _solve_group(model, ("hgf",), fields, grid, plasma, guess)
-    fields = fields.with_({"hgf": filled(second["hgf"].tissue_nM, grid)})
-    return fields, {**first, **second}
 
+    def one(mean_tnf: Array, species: _Species) -> tuple[Array, Signal]:
+        sources = lax.cond(species.waits, lambda: _sources_of_hgf(model, fields, mean_tnf), lambda: species.sources)
+        signal = solve_signal(
+            grid,
+            plasma,
+            sources.secretion / SECONDS_PER_HOUR,
+            sources.uptake / SECONDS_PER_HOUR,
+            species.parameters,
+            sources.body,
+            species.guess,
+            tolerance=model.numerics.tolerance,
+        )
+        return jnp.where(species.licenses, grid.mean(signal.tissue_nM), mean_tnf), signal
 
-def _solve_group(
-    model: LiverModel, names: tuple[str, ...], fields: Fields, grid: Grid, plasma: Flow, guess: QuasiSteady
-) -> dict[str, Signal]:
-    def stacked(values: list[Any]) -> Any:
-        return jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *values)
-
-    signals = solve_signals(
-        grid,
-        plasma,
-        stacked([fields[f"secretion_{name}"] / SECONDS_PER_HOUR for name in names]),
-        stacked([_uptake(model, name, fields) for name in names]),
-        stacked([model.parameters.signals[name] for name in names]),
-        stacked([_closure(model, name, fields) for name in names]),
-        stacked([guess.excess[name] for name in names]),
-        tolerance=model.numerics.tolerance,
-    )
+    species = [_species(model, name, fields, guess) for name in SIGNALS]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *species)
+    _, solved = in_turn(one, jnp.zeros((), jnp.float64), stacked)
 
     def of(i: int) -> Signal:  # XLA would compute a stack of cotangents with all of them in each
-        return jax.tree.map(lambda leaf: computed_once(leaf[i]) if leaf.ndim > 3 else leaf[i], signals)
+        return jax.tree.map(lambda leaf: computed_once(leaf[i]) if leaf.ndim > 3 else leaf[i], solved)
 
-    return {name: of(i) for i, name in enumerate(names)}
+    signals = {name: of(i) for i, name in enumerate(SIGNALS)}
+    return fields.with_({name: filled(signal.tissue_nM, grid) for name, signal in signals.items()}), signals
 
 
-def _closure(model: LiverModel, name: str, fields: Fields) -> BodyClosure:
-    potency = 1.0
-    if name == "vegf":
-        potency = fields.potency_vegf
-    if name == "hgf":  # the only one that licensing raises, here as in the liver
-        potency = fields.potency_hgf * jnp.asarray(fields.licensing_outside, jnp.float64)
+@pytree
+class _Sources:
+    """Of one signal: secretion [nM/h] and intrinsic uptake from plasma [1/h], each (nz, ny, nx), and the body."""
+
+    secretion: Float[Array, "nz ny nx"]
+    uptake: Float[Array, "nz ny nx"]
+    body: BodyClosure
+
+
+@pytree
+class _Species:
+    """One trip of the loop over signals. One that waits finds its sources in it; one that licenses is what it reads."""
+
+    sources: _Sources
+    parameters: SignalParameters
+    guess: Float[Array, "2 nz ny nx"]
+    waits: bool
+    licenses: bool
+
+
+def _species(model: LiverModel, name: str, fields: Fields, guess: QuasiSteady) -> _Species:
+    none = jnp.zeros(model.grid.shape, model.numerics.dtype)
+    if name == "hgf":
+        sources = _Sources(none, none, BodyClosure(1.0, 0.0))
+    else:
+        potency = fields.potency_vegf if name == "vegf" else 1.0
+        sources = _Sources(fields[f"secretion_{name}"], none, _closure(model, name, fields, potency))
+    return _Species(sources, model.parameters.signals[name], guess.excess[name], name == "hgf", name == "tnf")
+
+
+def _sources_of_hgf(model: LiverModel, fields: Fields, mean_tnf: Array) -> _Sources:
+    """HGF alone is taken up, and alone rises with licensing, outside the liver as in it."""
+    fields = evaluate((*LICENSING, *HGF_SECRETION), fields.with_({f"{MEAN}tnf": mean_tnf}), model)
+    potency = fields.potency_hgf * jnp.asarray(fields.licensing_outside, jnp.float64)
+    return _Sources(fields.secretion_hgf, fields.hgf_uptake, _closure(model, "hgf", fields, potency))
+
+
+def _closure(model: LiverModel, name: str, fields: Fields, potency: ArrayLike) -> BodyClosure:
+    """The body, with the potency [-] of the MSC in it."""
     signal = model.parameters.body_signals[name]
     closure = domain_closure(signal, fields.load_response, fields.msc_outside, potency, model.domains)
-    return BodyClosure(closure.clearance_um3_s, closure.source_nM_um3_s)
-
-
-def _uptake(model: LiverModel, name: str, fields: Fields) -> Array:
-    """Intrinsic uptake from plasma [1/s]; only HGF has one."""
-    if name == "hgf":
-        return fields.hgf_uptake / SECONDS_PER_HOUR
-    return jnp.zeros(model.grid.shape, model.numerics.dtype)
+    return BodyClosure(*(jnp.asarray(x, jnp.float64) for x in (closure.clearance_um3_s, closure.source_nM_um3_s)))
 
 
 def _evidence(

@@ -70,7 +70,19 @@ def one_by_one(function: Callable[[Any], Any], inputs: Any) -> Any:
     Args:
         function: of one item. inputs: any pytree of arrays, items leading.
     """
-    return lax.map(_keeping_solutions(function), inputs)
+    return in_turn(lambda nothing, item: (nothing, function(item)), (), inputs)[1]
+
+
+def in_turn(function: Callable[[Carry, Any], tuple[Carry, Any]], start: Carry, inputs: Any) -> tuple[Carry, Any]:
+    """`one_by_one` where an item may read what an earlier one has carried on.
+
+    Args:
+        function: carry, item -> carry, result. start: first carry. inputs: any pytree of arrays, items leading.
+
+    Returns:
+        The last carry, and the results, items leading.
+    """
+    return lax.scan(_keeping_solutions(function), start, inputs)
 
 
 def _keeping_solutions(body: Callable[..., Any]) -> Callable[..., Any]:

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree
+
+Unknown = Any  # a field, or a tuple of fields that are solved together
 
 
 @pytree
@@ -18,14 +24,14 @@ class LinearSolution:
     iterations: number taken; residual: 2-norm of b - A x relative to `scale`; converged: residual <= tolerance.
     """
 
-    value: Array
+    value: Unknown
     iterations: Array
     residual: Float[Array, ""]
     converged: Array
 
 
-def _norm(field: Array) -> Array:
-    return jnp.sqrt(jnp.sum(field * field))
+def _norm(field: Unknown) -> Array:
+    return jnp.sqrt(dot(field, field))
 
 
 def _reached(norm: Array, target: Array) -> Array:
@@ -88,10 +94,10 @@ def conjugate_gradient(
 
 
 def bicgstab(
-    apply: Callable[[Array], Array],
-    precondition: Callable[[Array], Array],
-    rhs: Array,
-    guess: Array,
+    apply: Callable[[Unknown], Unknown],
+    precondition: Callable[[Unknown], Unknown],
+    rhs: Unknown,
+    guess: Unknown,
     *,
     tolerance: float,
     max_iterations: int,
@@ -99,9 +105,10 @@ def bicgstab(
 ) -> LinearSolution:
     """Right-preconditioned BiCGStab for a nonsymmetric operator; contract of `conjugate_gradient`, `scale` a number.
 
-    An iteration is one half-step, with one preconditioner and one product: a step along the direction, then one that
-    leaves the smallest residual, by turns. Both move x and r alike, so that the loop holds the preconditioner once, and
-    stops after either. A denominator of zero ends as an unconverged solve, never as a NaN.
+    The unknown is a field, or a tuple of fields that are solved together. An iteration is one half-step, with one
+    preconditioner and one product: a step along the direction, then one that leaves the smallest residual, by turns.
+    Both move x and r alike, so that the loop holds the preconditioner once, and stops after either. A denominator of
+    zero ends as an unconverged solve, never as a NaN.
 
     Reference: van der Vorst (1992), SIAM J. Sci. Stat. Comput. 13:631.
     """
@@ -114,19 +121,32 @@ def bicgstab(
     def body(carry):
         x, r, p, v, rho, alpha, _, k = carry
         along = k % 2 == 0
-        z = precondition(jnp.where(along, p, r))
+        z = precondition(_either(along, p, r))
         w = apply(z)
-        step = jnp.where(along, _guarded(rho, jnp.sum(shadow * w)), _guarded(jnp.sum(w * r), jnp.sum(w * w)))
-        x, r = x + step * z, r - step * w
-        rho_new = jnp.sum(shadow * r)
-        beta = _guarded(rho_new, rho) * _guarded(alpha, step)
-        p = jnp.where(along, p, r + beta * (p - step * v))
-        v, rho, alpha = jnp.where(along, w, v), jnp.where(along, rho, rho_new), jnp.where(along, step, alpha)
+        length = jnp.where(along, _guarded(rho, dot(shadow, w)), _guarded(dot(w, r), dot(w, w)))
+        x, r = _plus(x, length, z), _plus(r, -length, w)
+        rho_new = dot(shadow, r)
+        beta = _guarded(rho_new, rho) * _guarded(alpha, length)
+        p = _either(along, p, _plus(r, beta, _plus(p, -length, v)))
+        v, rho, alpha = _either(along, w, v), jnp.where(along, rho, rho_new), jnp.where(along, length, alpha)
         return x, r, p, v, rho, alpha, _norm(r), k + 1
 
-    shadow = rhs - apply(guess)
-    zero = jnp.zeros_like(shadow)
-    rho = jnp.sum(shadow * shadow)
-    start = (guess, shadow, shadow, zero, rho, jnp.zeros_like(rho), _norm(shadow), jnp.zeros((), jnp.int32))
+    shadow = _plus(rhs, -1.0, apply(guess))
+    rho = dot(shadow, shadow)
+    zero = jax.tree.map(jnp.zeros_like, shadow)
+    start = (guess, shadow, shadow, zero, rho, jnp.zeros_like(rho), jnp.sqrt(rho), jnp.zeros((), jnp.int32))
     x, *_, norm, iterations = lax.while_loop(going, body, start)
     return LinearSolution(x, iterations, _guarded(norm, size), _reached(norm, target))
+
+
+def dot(left: Unknown, right: Unknown) -> Float[Array, ""]:
+    """Inner product over all cells of all fields [product of their units]."""
+    return jax.tree.reduce(operator.add, jax.tree.map(lambda a, b: jnp.sum(a * b), left, right))
+
+
+def _plus(first: Unknown, factor: ArrayLike, second: Unknown) -> Unknown:
+    return jax.tree.map(lambda a, b: a + factor * b, first, second)
+
+
+def _either(condition: Array, one: Unknown, other: Unknown) -> Unknown:
+    return jax.tree.map(lambda a, b: jnp.where(condition, a, b), one, other)

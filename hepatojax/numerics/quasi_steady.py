@@ -11,23 +11,25 @@ import numpy as np
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
+from hepatojax.numerics.linear_solve import Unknown
+
 SOLUTION = "quasi_steady"  # name under which a checkpoint policy keeps solutions, so that no solve is ever repeated
 
 
 def implicit_solution(
-    residual: Callable[[Any, jax.Array], jax.Array],
-    solve: Callable[[Any, jax.Array], tuple[jax.Array, Any]],
-    linear_solve: Callable[[Any, jax.Array, jax.Array, bool], jax.Array],
+    residual: Callable[[Any, Unknown], Unknown],
+    solve: Callable[[Any, Unknown], tuple[Unknown, Any]],
+    linear_solve: Callable[[Any, Unknown, Unknown, bool], Unknown],
     parameters: Any,
-    guess: jax.Array,
-) -> tuple[jax.Array, Any]:
+    guess: Unknown,
+) -> tuple[Unknown, Any]:
     """Solve r(parameters, x) = 0 and carry both modes of differentiation through it.
 
         dx = - (dr/dx)^-1 (dr/dparameters) dparameters
 
     The tangent is itself a linear solve with its own transposed solve, so that forward and reverse mode hold. The
-    guess has no derivative. None of the three functions may close over a traced value: all arrays pass through
-    `parameters`.
+    unknown x is a field, or a tuple of fields; the guess has no derivative. None of the three functions may close over
+    a traced value: all arrays pass through `parameters`.
 
     Args:
         residual: (parameters, x) -> r, the very discrete equations.
@@ -48,7 +50,7 @@ def implicit_solution(
         right = jax.jvp(lambda p: residual(p, x), (parameters,), (tangents[0],))[1]
         tangent = lax.custom_linear_solve(
             lambda v: jax.jvp(lambda y: residual(parameters, y), (x,), (v,))[1],
-            -right,
+            jax.tree.map(jnp.negative, right),
             solve=lambda _, b: _of_unit_size(lambda r: linear_solve(parameters, x, r, False), b),
             transpose_solve=lambda _, b: _of_unit_size(lambda r: linear_solve(parameters, x, r, True), b),
         )
@@ -57,11 +59,11 @@ def implicit_solution(
     return solution(parameters, guess)
 
 
-def _of_unit_size(solve: Callable[[jax.Array], jax.Array], rhs: jax.Array) -> jax.Array:
+def _of_unit_size(solve: Callable[[Unknown], Unknown], rhs: Unknown) -> Unknown:
     """Solve for a right-hand side of any size: the squares of a small cotangent would vanish in float32."""
-    largest = jnp.max(jnp.abs(rhs))
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(rhs)]))
     size = jnp.where(largest > 0, largest, 1.0)
-    return size * solve(rhs / size)
+    return jax.tree.map(lambda x: size * x, solve(jax.tree.map(lambda b: b / size, rhs)))
 
 
 def _no_tangent(value: jax.Array) -> Any:

@@ -6,12 +6,13 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
-from hepatojax.numerics.linear_solve import LinearSolution, bicgstab
+from hepatojax.numerics.linear_solve import LinearSolution, Unknown, bicgstab, dot
 from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, v_cycle
 from hepatojax.numerics.operators import Faces, Operator, assemble, neighbour_sum
 from hepatojax.numerics.quasi_steady import implicit_solution
@@ -48,9 +49,9 @@ def inner_tolerance(target: Array, norm: Array) -> Array:
     return jnp.where(wanted < tight, tight, jnp.where(wanted > loose, loose, wanted))
 
 
-def size_of(field: Array, share: ArrayLike = 1.0) -> Float[Array, ""]:
-    """A share [-] of the 2-norm of a field: the residual at which a solve with that right-hand side may stop."""
-    return share * jnp.sqrt(jnp.sum(field * field))
+def size_of(rhs: Unknown, share: ArrayLike = 1.0) -> Float[Array, ""]:
+    """A share [-] of the 2-norm of a right-hand side: the residual at which its solve may stop."""
+    return share * jnp.sqrt(dot(rhs, rhs))
 
 
 def one_cycle(matrix: Hierarchy, rhs: Array) -> Array:
@@ -63,20 +64,21 @@ def one_cycle(matrix: Hierarchy, rhs: Array) -> Array:
 
 
 def krylov(
-    apply: Callable[[Array], Array], precondition: Callable[[Array], Array]
-) -> Callable[[Array, Array], LinearSolution]:
+    apply: Callable[[Unknown], Unknown], precondition: Callable[[Unknown], Unknown]
+) -> Callable[[Unknown, Array], LinearSolution]:
     """BiCGStab as `solve_verified` wants it: (rhs, target) -> solution from zero, up to that 2-norm of the residual.
 
     Args:
-        apply: A, field -> what leaves its cells [um3/s times the unit of the field]. precondition: approximate A^-1.
+        apply: A, a field or a tuple of fields -> what leaves their cells [um3/s times the unit of a field].
+        precondition: approximate A^-1.
     """
 
-    def solve(rest: Array, target: Array) -> LinearSolution:
+    def solve(rest: Unknown, target: Array) -> LinearSolution:
         return bicgstab(
             apply,
             precondition,
             rest,
-            jnp.zeros_like(rest),
+            jax.tree.map(jnp.zeros_like, rest),
             tolerance=1.0,
             scale=target,
             max_iterations=MAX_LINEAR,

@@ -18,7 +18,6 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree, static
-from hepatojax.numerics.adjoint import one_by_one
 from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import Grid
 from hepatojax.numerics.linear_solve import LinearSolution
@@ -39,6 +38,7 @@ from hepatojax.tissue.flow import Flow
 from hepatojax.tissue.transport import by_differences, conductances, exponential
 
 MAX_SWEEPS = 30
+Phases = tuple[Array, Array]  # a field of tissue and one of plasma
 
 
 @pytree
@@ -89,7 +89,7 @@ class Signal:
 
 @pytree
 class _Problem:
-    """The discrete equations in the dtype of the fields; unknown: excess of tissue and plasma, (2, nz, ny, nx)."""
+    """The discrete equations in the dtype of the fields; unknown: excess of tissue and of plasma, each a field."""
 
     flow: Flow
     tissue_conductance: Faces
@@ -141,7 +141,7 @@ def _diffuse(problem: _Problem, tissue: Array) -> Array:
     return by_differences(problem.tissue_conductance, problem.tissue_conductance, problem.outside, tissue)
 
 
-def _residual(problem: _Problem, plasma_operator: Operator, excess: Array) -> Array:
+def _residual(problem: _Problem, plasma_operator: Operator, excess: Phases) -> Phases:
     """Imbalance of both phases; carried by differences, since the inflow is the row sum of balanced transport."""
     tissue, plasma = excess
     concentration = plasma + problem.inlet(plasma)
@@ -150,7 +150,7 @@ def _residual(problem: _Problem, plasma_operator: Operator, excess: Array) -> Ar
         plasma_operator.forward, plasma_operator.backward, problem.flow.inflow + problem.outside, plasma
     )
     of_plasma = carried - gained + problem.uptake_rate(concentration) * concentration
-    return jnp.stack([_diffuse(problem, tissue) + gained - problem.secretion, of_plasma])
+    return _diffuse(problem, tissue) + gained - problem.secretion, of_plasma
 
 
 class _Loss(NamedTuple):
@@ -171,16 +171,16 @@ def _loss(problem: _Problem, rate: Array) -> _Loss:
     return _Loss(rate, problem.flow.outflow / problem.body.clearance_um3_s)
 
 
-def _jacobian(problem: _Problem, system: _System, loss: _Loss, change: Array, transposed: bool) -> Array:
+def _jacobian(problem: _Problem, system: _System, loss: _Loss, change: Phases, transposed: bool) -> Phases:
     tissue, plasma = change
     gained = problem.exchange * (tissue - plasma)
     carried = (system.plasma.transposed if transposed else system.plasma)(plasma)
     taken = loss.rate * plasma + loss.of_inlet(plasma, transposed)
-    return jnp.stack([_diffuse(problem, tissue) + gained, carried - gained + taken])
+    return _diffuse(problem, tissue) + gained, carried - gained + taken
 
 
 def _answer(
-    problem: _Problem, system: _System, loss: _Loss, rhs: Array, tolerance: Array, transposed: bool
+    problem: _Problem, system: _System, loss: _Loss, rhs: Phases, tolerance: Array, transposed: bool
 ) -> LinearSolution:
     """Change of both phases that answers a right-hand side, up to a tolerance relative to its 2-norm.
 
@@ -192,28 +192,33 @@ def _answer(
     mixed = build_hierarchy(system.plasma.forward, system.plasma.backward, sink, problem.plan)
     mixed = mixed.transposed if transposed else mixed
 
-    def precondition(rest: Array) -> Array:
+    def precondition(rest: Phases) -> Phases:
         plasma = one_cycle(mixed, rest[0] + rest[1])
-        return jnp.stack([one_cycle(system.tissue, rest[0] + problem.exchange * plasma), plasma])
+        return one_cycle(system.tissue, rest[0] + problem.exchange * plasma), plasma
 
     solve = krylov(lambda x: _jacobian(problem, system, loss, x, transposed), precondition)
     return solve(rhs, size_of(rhs, tolerance))
 
 
 class _Progress(NamedTuple):
-    excess: Array
-    imbalance: Array
+    excess: Phases
+    imbalance: Phases
     norm: Array
     target: Array
     sweeps: Array
     iterations: Array
 
 
+def _imbalance_size(fields: Phases) -> Array:
+    """1-norm over both phases."""
+    return sum((jnp.sum(jnp.abs(field)) for field in fields), jnp.zeros((), fields[0].dtype))
+
+
 def _iterate(
     system: _System,
-    imbalance: Callable[[Array], Array],
-    answer: Callable[[Array, Array, Array], LinearSolution],
-    guess: Array,
+    imbalance: Callable[[Phases], Phases],
+    answer: Callable[[Phases, Phases, Array], LinearSolution],
+    guess: Phases,
     target: Array,
 ) -> _Progress:
     """Repeat x <- x + answer(x, -imbalance(x)) until the 1-norm of the imbalance is under the target.
@@ -221,28 +226,34 @@ def _iterate(
     The target grows by the imbalance that rounding of x alone makes, sum d |x| times two units of the last place:
     diffusion in float32 cannot do better, and the error it stands for is of the shortest waves and small.
     """
-    diagonal = jnp.stack([system.tissue.finest.diagonal, system.plasma.diagonal])
+    diagonals = (system.tissue.finest.diagonal, system.plasma.diagonal)
 
-    def at(x: Array, sweeps: Array, iterations: Array) -> _Progress:
+    def at(x: Phases, sweeps: Array, iterations: Array) -> _Progress:
         r = imbalance(x)
-        rounding = 2.0 * float(jnp.finfo(x.dtype).eps) * jnp.sum(diagonal * jnp.abs(x))
-        return _Progress(x, r, jnp.sum(jnp.abs(r)), target + rounding, sweeps, iterations)
+        unit = 2.0 * float(jnp.finfo(x[0].dtype).eps)
+        rounding = unit * _imbalance_size(jax.tree.map(jnp.multiply, diagonals, x))
+        return _Progress(x, r, _imbalance_size(r), target + rounding, sweeps, iterations)
 
     def step(s: _Progress) -> _Progress:
-        change = answer(s.excess, -s.imbalance, inner_tolerance(s.target, s.norm))
-        return at(s.excess + change.value, s.sweeps + 1, s.iterations + change.iterations)
+        rest = jax.tree.map(jnp.negative, s.imbalance)
+        change = answer(s.excess, rest, inner_tolerance(s.target, s.norm))
+        moved = jax.tree.map(jnp.add, s.excess, change.value)
+        return at(moved, s.sweeps + 1, s.iterations + change.iterations)
 
     zero = jnp.zeros((), jnp.int32)
     start = at(guess, zero, zero)
     return lax.while_loop(lambda s: ~(s.norm <= s.target) & (s.sweeps < MAX_SWEEPS), step, start)
 
 
-def _closed(problem: _Problem, s: _Progress) -> Array:
+def _closed(problem: _Problem, s: _Progress) -> Phases:
     """The excess shifted by the constant, less than the tolerance, that closes the ledger of the whole domain."""
-    loss = _loss(problem, problem.uptake_slope(s.excess[1] + problem.inlet(s.excess[1])))
+    tissue, plasma = s.excess
+    loss = _loss(problem, problem.uptake_slope(plasma + problem.inlet(plasma)))
     inside = 1.0 - problem.outside
     answer = total(problem.flow.inflow + loss.rate * inside + loss.of_inlet(inside, False))
-    return s.excess - safe_ratio(total(s.imbalance), answer).astype(inside.dtype) * inside[None]
+    left = total(s.imbalance[0]) + total(s.imbalance[1])
+    shift = safe_ratio(left, answer).astype(inside.dtype) * inside
+    return tissue - shift, plasma - shift
 
 
 def solve_signal(
@@ -283,61 +294,35 @@ def solve_signal(
     problem = _problem(grid, plasma_flow, secretion_nM_s, uptake_per_s, parameters, body)
     tolerance = default_tolerance(dtype) if tolerance is None else tolerance
 
-    def residual(problem: _Problem, excess: Array) -> Array:
+    def residual(problem: _Problem, excess: Phases) -> Phases:
         return _residual(problem, _system(problem).plasma, excess)
 
-    def solve(problem: _Problem, guess: Array) -> tuple[Array, tuple]:
+    def solve(problem: _Problem, guess: Phases) -> tuple[Phases, tuple]:
         system = _system(problem)
         made = jnp.sum(problem.secretion) + problem.body.source_nM_um3_s
 
-        def answer(excess: Array, rhs: Array, forcing: Array) -> LinearSolution:
+        def answer(excess: Phases, rhs: Phases, forcing: Array) -> LinearSolution:
             loss = _loss(problem, problem.uptake_rate(excess[1] + problem.inlet(excess[1])))
             return _answer(problem, system, loss, rhs, forcing, False)
 
-        guess = jnp.where(made > 0, guess, 0.0)
+        guess = jax.tree.map(lambda field: jnp.where(made > 0, field, 0.0), guess)
         s = _iterate(system, lambda x: _residual(problem, system.plasma, x), answer, guess, tolerance * made)
         return _closed(problem, s), (s.sweeps, s.iterations, safe_ratio(s.norm, made), s.norm <= s.target)
 
-    def linear_solve(problem: _Problem, excess: Array, rhs: Array, transposed: bool) -> Array:
+    def linear_solve(problem: _Problem, excess: Phases, rhs: Phases, transposed: bool) -> Phases:
         system = _system(problem)
         loss = _loss(problem, problem.uptake_slope(excess[1] + problem.inlet(excess[1])))
         return _iterate(
             system,
-            lambda x: _jacobian(problem, system, loss, x, transposed) - rhs,
+            lambda x: jax.tree.map(jnp.subtract, _jacobian(problem, system, loss, x, transposed), rhs),
             lambda _, r, forcing: _answer(problem, system, loss, r, forcing, transposed),
-            jnp.zeros_like(rhs),
-            adjoint_tolerance(dtype) * jnp.sum(jnp.abs(rhs)),
+            jax.tree.map(jnp.zeros_like, rhs),
+            adjoint_tolerance(dtype) * _imbalance_size(rhs),
         ).excess
 
-    excess, evidence = implicit_solution(residual, solve, linear_solve, problem, jnp.asarray(guess_nM, dtype))
+    guess = tuple(jnp.asarray(guess_nM, dtype))
+    excess, evidence = implicit_solution(residual, solve, linear_solve, problem, guess)
     return _report(problem, excess, evidence)
-
-
-def solve_signals(
-    grid: Grid,
-    plasma_flow: Flow,
-    secretion_nM_s: Float[Array, "s nz ny nx"],
-    uptake_per_s: Float[Array, "s nz ny nx"],
-    parameters: SignalParameters,
-    body: BodyClosure,
-    guess_nM: Float[Array, "s 2 nz ny nx"],
-    *,
-    tolerance: float | None = None,
-) -> Signal:
-    """A group of signals that do not read each other, one after the other in a single compiled loop.
-
-    Args:
-        secretion_nM_s [nM/s], uptake_per_s [1/s], guess_nM [nM]: as for `solve_signal`, species leading.
-        parameters, body: every entry of shape (s,). The others as for `solve_signal`.
-
-    Returns:
-        A `Signal` whose entries all have the species leading.
-    """
-
-    def one(species: tuple) -> Signal:
-        return solve_signal(grid, plasma_flow, *species, tolerance=tolerance)
-
-    return one_by_one(one, (secretion_nM_s, uptake_per_s, parameters, body, guess_nM))
 
 
 def _problem(
@@ -359,18 +344,18 @@ def _problem(
     )
 
 
-def _report(problem: _Problem, excess: Array, evidence: tuple) -> Signal:
+def _report(problem: _Problem, excess: Phases, evidence: tuple) -> Signal:
     sweeps, iterations, residual, converged = evidence
     gained = total(problem.flow.outflow * excess[1])
     source, clearance = (
         jnp.asarray(x, jnp.float64) for x in (problem.body.source_nM_um3_s, problem.body.clearance_um3_s)
     )
     inlet = (gained + source) / clearance
-    tissue, plasma = excess + inlet.astype(excess.dtype)
+    tissue, plasma = (phase + inlet.astype(phase.dtype) for phase in excess)
     return Signal(
         tissue_nM=tissue,
         plasma_nM=plasma,
-        excess_nM=excess,
+        excess_nM=jnp.stack(excess),
         inlet_nM=inlet,
         outlet_nM=inlet + safe_ratio(gained, total(problem.flow.outflow)),
         secreted=total(problem.secretion),

@@ -28,7 +28,7 @@ from hepatojax.tissue.arrival import unit_arrival
 from hepatojax.tissue.migration import migrate
 from hepatojax.tissue.oxygen import solve_oxygen
 from hepatojax.tissue.perfusion import solve_perfusion
-from hepatojax.tissue.signals import BodyClosure, SignalParameters, solve_signals
+from hepatojax.tissue.signals import BodyClosure, SignalParameters, solve_signal
 
 CELLS = (10, 12, 3)
 STEP = 1e-4  # of the differences, relative
@@ -115,11 +115,9 @@ def objectives() -> dict[str, tuple[Callable[[Any], Array], Any]]:
 
     def signal(inputs: Any) -> Array:
         secretion, uptake, factor, parameters, body = inputs
-        none = jnp.zeros((1, 2, *shape))
-        carried = flow.times(0.55 * factor)
-        parameters, body = jax.tree.map(lambda leaf: leaf[None], (parameters, body))
-        solved = solve_signals(grid, carried, secretion[None], uptake[None], parameters, body, none, tolerance=TIGHT)
-        return jnp.sum(weight * solved.tissue_nM[0] ** 2) + solved.inlet_nM[0]
+        carried, none = flow.times(0.55 * factor), jnp.zeros((2, *shape))
+        solved = solve_signal(grid, carried, secretion, uptake, parameters, body, none, tolerance=TIGHT)
+        return jnp.sum(weight * solved.tissue_nM**2) + solved.inlet_nM
 
     def arrival(inputs: Any) -> Array:
         affinity, adhesion, factor = inputs

@@ -26,7 +26,7 @@ from hepatojax.checks.verify.perfusion import ORDER_2D
 from hepatojax.checks.verify.transport import hexagon_with_flow
 from hepatojax.numerics.grid import Grid
 from hepatojax.tissue.flow import Flow
-from hepatojax.tissue.signals import BodyClosure, Signal, SignalParameters, solve_signals
+from hepatojax.tissue.signals import BodyClosure, Signal, SignalParameters, solve_signal
 
 
 @jax.jit
@@ -38,11 +38,8 @@ def signalled(
     p: SignalParameters,
     body: BodyClosure,
 ) -> Signal:
-    """One species through `solve_signals` as the model calls it."""
-    p, body = jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], (p, body))
-    none = jnp.zeros((1, 2, *grid.shape))
-    group = solve_signals(grid, flow, secretion_nM_s[None], uptake_per_s[None], p, body, none, tolerance=1e-12)
-    return jax.tree.map(lambda leaf: leaf[0], group)
+    """`solve_signal` from nothing, as tight as float64 allows."""
+    return solve_signal(grid, flow, secretion_nM_s, uptake_per_s, p, body, jnp.zeros((2, *grid.shape)), tolerance=1e-12)
 
 
 def manufactured_signal() -> Iterator[Record]:

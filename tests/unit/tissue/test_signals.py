@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from hepatojax.numerics.adjoint import one_by_one
 from hepatojax.numerics.grid import AXES, Grid
 from hepatojax.tissue.flow import Flow
-from hepatojax.tissue.signals import BodyClosure, SignalParameters, solve_signal, solve_signals
+from hepatojax.tissue.signals import BodyClosure, SignalParameters, solve_signal
 from tests.reference.flows import block, corner_to_corner
 
 TAU = 900.0
@@ -115,6 +116,14 @@ def group(dtype=jnp.float64):
     body = BodyClosure(jnp.asarray([0.1, 0.2, 0.3], dtype), jnp.asarray([0.0, 2e-3, 0.0], dtype))
     body = jax.tree.map(lambda a: a * flow.total.astype(dtype), body)
     return grid, flow, on * secretion, rate * uptake, parameters, body, jnp.zeros((3, 2, *grid.shape), dtype)
+
+
+def solve_signals(grid, flow, secretion, uptake, parameters, body, guess, tolerance=None):
+    """Each of a group, as the model loops over them."""
+    return one_by_one(
+        lambda species: solve_signal(grid, flow, *species, tolerance=tolerance),
+        (secretion, uptake, parameters, body, guess),
+    )
 
 
 def test_group_in_float32_keeps_its_ledger_and_a_silent_species_is_zero():
