@@ -45,39 +45,47 @@ class Cost(NamedTuple):
     result: Any
 
 
-def case_of(cells: list[int], precision: str, steps: int) -> tuple[hj.LiverModel, hj.LiverState, hj.DoseSchedule]:
-    """Model, state and schedule on a grid; the infusions are spread over some macro-steps, to count alike."""
+class Case(NamedTuple):
+    """What a gradient is taken of, by its first entry."""
+
+    schedule: hj.DoseSchedule
+    model: hj.LiverModel
+    state: hj.LiverState
+
+
+def case_of(cells: list[int], precision: str, steps: int) -> Case:
+    """Schedule, model and state on a grid; the infusions are spread over some macro-steps, to count alike."""
     scenario = hj.load_scenario(CASE, OVERRIDES | {"grid.cells": cells, "run.precision": precision})
     model, state, schedule = hj.build(scenario, arm="intravenous")
     parts = np.arange(len(schedule.start_h)) / len(schedule.start_h)
     start_h = schedule.start_h[0] + parts * steps * model.numerics.macro_step_h
-    return model, state, replace(schedule, start_h=start_h)
+    return Case(replace(schedule, start_h=start_h), model, state)
 
 
-def objective(model: hj.LiverModel, state: hj.LiverState, steps: int, adjoint: str) -> Callable[[Any], Any]:
-    """Functional mass after some macro-steps as a function of the schedule."""
-    end_h = steps * model.numerics.macro_step_h
+def objective(steps: int, adjoint: str) -> Callable[[hj.DoseSchedule, hj.LiverModel, hj.LiverState], Any]:
+    """Functional mass after some macro-steps as a function of the schedule, and of a model and state as arguments."""
 
-    def of_schedule(schedule: hj.DoseSchedule) -> Any:
+    def of_case(schedule: hj.DoseSchedule, model: hj.LiverModel, state: hj.LiverState) -> Any:
+        end_h = steps * model.numerics.macro_step_h
         solution = hj.simulate(model, state, schedule, end_h=end_h, start_h=0.0, adjoint=adjoint)
         return solution.endpoints.functional_mass[-1]
 
-    return of_schedule
+    return of_case
 
 
-def compiled(function: Callable[[Any], Any], schedule: hj.DoseSchedule) -> tuple[Any, float]:
+def compiled(function: Callable[..., Any], case: Case) -> tuple[Any, float]:
     """The program of a function, and the seconds to trace, lower and compile it."""
     start = time.perf_counter()
-    program = jax.jit(function).lower(schedule).compile()
+    program = jax.jit(function).lower(*case).compile()
     return program, time.perf_counter() - start
 
 
-def cost(function: Callable[[Any], Any], schedule: hj.DoseSchedule) -> Cost:
+def cost(function: Callable[..., Any], case: Case) -> Cost:
     """What a function costs to compile and to call."""
-    program, compile_s = compiled(function, schedule)
-    jax.block_until_ready(program(schedule))
+    program, compile_s = compiled(function, case)
+    jax.block_until_ready(program(*case))
     start = time.process_time()
-    result = jax.block_until_ready(program(schedule))
+    result = jax.block_until_ready(program(*case))
     cpu_s = time.process_time() - start
     return Cost(compile_s, cpu_s, program.memory_analysis().temp_size_in_bytes / MIB, result)
 
@@ -88,10 +96,10 @@ def told(name: str, got: Cost, run: Cost) -> None:
     print(f"{name:10} {got.compile_s:10.1f} {got.cpu_s:9.1f} {ratio:6.2f} {got.temporaries_mib:16.0f}", flush=True)
 
 
-def memory_bound(model: hj.LiverModel, state: hj.LiverState, schedule: hj.DoseSchedule, steps: int) -> float:
+def memory_bound(case: Case, steps: int) -> float:
     """2 sqrt(steps) states and twice the temporaries of the gradient of one step [MiB]."""
-    program, _ = compiled(jax.value_and_grad(objective(model, state, 1, "saved")), schedule)
-    of_state = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(state))
+    program, _ = compiled(jax.value_and_grad(objective(1, "saved")), case)
+    of_state = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(case.state))
     return (2.0 * math.sqrt(steps) * of_state + 2.0 * program.memory_analysis().temp_size_in_bytes) / MIB
 
 
@@ -125,25 +133,25 @@ def main(arguments: list[str]) -> None:
     modes = arguments[4].split(",") if len(arguments) > 4 else MODES[:2]
     if unknown := set(modes) - set(MODES):
         raise SystemExit(f"unknown mode {unknown.pop()!r}; allowed: {', '.join(MODES)}")
-    model, state, schedule = case_of(cells, "float32", steps)
+    case = case_of(cells, "float32", steps)
     print(f"grid {cells}, {steps} macro-steps, float32; {jax.devices()[0].device_kind}, jax {jax.__version__}")
     print(f"{'mode':10} {'compile s':>10} {'CPU s':>9} {'ratio':>6} {'temporaries MiB':>16}")
-    run = cost(objective(model, state, steps, "none"), schedule)
+    run = cost(objective(steps, "none"), case)
     told("run", run, run)
     gradients = {}
     for mode, most in RATIO_BOUNDS.items():
         if mode in modes or (mode == "saved" and "float64" in modes):
-            got = cost(jax.value_and_grad(objective(model, state, steps, mode)), schedule)
+            got = cost(jax.value_and_grad(objective(steps, mode)), case)
             gradients[mode] = got.result[1]
             told(mode, got, run)
             print(" ", judged("ratio", got.cpu_s / run.cpu_s, most))
             print(" ", judged("seconds to compile", got.compile_s, COMPILE_BOUND_S), flush=True)
             if mode == "two-level":
-                print(" ", judged("MiB", got.temporaries_mib, memory_bound(model, state, schedule, steps)), flush=True)
+                print(" ", judged("MiB", got.temporaries_mib, memory_bound(case, steps)), flush=True)
     if "float64" in modes:
-        model, state, _ = case_of(cells, "float64", steps)
-        program, _ = compiled(jax.grad(objective(model, state, steps, "saved")), schedule)
-        compare(by_kind(gradients["saved"], schedule), by_kind(program(schedule), schedule))
+        double = case_of(cells, "float64", steps)
+        program, _ = compiled(jax.grad(objective(steps, "saved")), double)
+        compare(by_kind(gradients["saved"], case.schedule), by_kind(program(*double), case.schedule))
 
 
 if __name__ == "__main__":

@@ -188,8 +188,8 @@ def _weights(
     for name in estimate:
         step, floor = jnp.asarray(step_h, start[name].dtype), _floor(start[name].dtype)
         kept, kept_first = (1.0 + step * _leaving(rates, name) for rates in (even, first))  # where all three vanish
-        at_start[name] = (start[name] + floor * kept) / (estimate[name] + floor)
-        at_end[name] = (predicted[name] + floor * kept / kept_first) / (estimate[name] + floor)
+        at_start[name] = computed_once((start[name] + floor * kept) / (estimate[name] + floor))
+        at_end[name] = computed_once((predicted[name] + floor * kept / kept_first) / (estimate[name] + floor))
     return at_start, at_end
 
 
@@ -240,7 +240,7 @@ def _mean(
     """
 
     def between(name: str, rate: Array, other: Array) -> Array:
-        return 0.5 * (rate * at_start.get(name, 1.0) + other * at_end.get(name, 1.0))
+        return computed_once(0.5 * (rate * at_start.get(name, 1.0) + other * at_end.get(name, 1.0)))
 
     loss = {name: between(name, rate, second.loss[name]) for name, rate in first.loss.items()}
     production = {}
