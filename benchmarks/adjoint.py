@@ -46,7 +46,7 @@ class Cost(NamedTuple):
 
 
 class Case(NamedTuple):
-    """What a gradient is taken of, by its first entry."""
+    """Arguments of the objective; the gradient is by the schedule."""
 
     schedule: hj.DoseSchedule
     model: hj.LiverModel
@@ -63,7 +63,7 @@ def case_of(cells: list[int], precision: str, steps: int) -> Case:
 
 
 def objective(steps: int, adjoint: str) -> Callable[[hj.DoseSchedule, hj.LiverModel, hj.LiverState], Any]:
-    """Functional mass after some macro-steps as a function of the schedule, and of a model and state as arguments."""
+    """Functional mass after some macro-steps; model and state are arguments, so that none of them is folded."""
 
     def of_case(schedule: hj.DoseSchedule, model: hj.LiverModel, state: hj.LiverState) -> Any:
         end_h = steps * model.numerics.macro_step_h

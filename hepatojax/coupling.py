@@ -54,7 +54,8 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
         guess: earlier solution; it starts the solvers and has no derivative.
 
     Returns:
-        The quasi-steady fields, the fields with all that was derived on the way, and the evidence.
+        The quasi-steady fields, the fields with what was derived on the way but for what HGF waits for, and the
+        evidence.
     """
     guess = jax.lax.stop_gradient(guess)
     fields = structure(model, fields)
@@ -83,10 +84,10 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
     solved = QuasiSteady(
         oxygen=fields.oxygen,
         tissue={name: fields[name] for name in signals},
-        excess={name: signal.excess_nM for name, signal in signals.items()},
+        excess={name: lax.stop_gradient(signal.excess_nM) for name, signal in signals.items()},
         inlet={name: signal.inlet_nM.astype(jnp.float64) for name, signal in signals.items()},
         arrival=arrival.density,
-        carried=arrival.carried,
+        carried=lax.stop_gradient(arrival.carried),  # like the excess a guess for the next solve, no more
         circulation=Circulation(
             pressure=perfusion.pressure,
             speed=superficial_speed(model.grid, flow, scale).astype(model.numerics.dtype),
@@ -152,22 +153,22 @@ def _signal(
     plasma = flow.times(1.0 - model.parameters.haematocrit).astype(model.numerics.dtype)
     fields = evaluate(SECRETION, fields, model)
 
-    def one(mean_tnf: Array, species: _Species) -> tuple[Array, Signal]:
-        sources = lax.cond(species.waits, lambda: _sources_of_hgf(model, fields, mean_tnf), lambda: species.sources)
+    def one(mean_tnf: Array, this: _Species) -> tuple[Array, Signal]:
+        sources = lax.cond(this.waits, lambda: _sources_of_hgf(model, fields, mean_tnf), lambda: this.sources)
         signal = solve_signal(
             grid,
             plasma,
             sources.secretion / SECONDS_PER_HOUR,
             sources.uptake / SECONDS_PER_HOUR,
-            species.parameters,
+            this.parameters,
             sources.body,
-            species.guess,
+            this.guess,
             tolerance=model.numerics.tolerance,
         )
-        return jnp.where(species.licenses, grid.mean(signal.tissue_nM), mean_tnf), signal
+        return jnp.where(this.licenses, grid.mean(signal.tissue_nM), mean_tnf), signal
 
-    species = [_species(model, name, fields, guess) for name in SIGNALS]
-    stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *species)
+    every = [_species(model, name, fields, guess) for name in SIGNALS]
+    stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *every)
     _, solved = in_turn(one, jnp.zeros((), jnp.float64), stacked)
 
     def of(i: int) -> Signal:  # XLA would compute a stack of cotangents with all of them in each
@@ -188,7 +189,11 @@ class _Sources:
 
 @pytree
 class _Species:
-    """One trip of the loop over signals. One that waits finds its sources in it; one that licenses is what it reads."""
+    """One trip of the loop over signals.
+
+    waits: its sources are made in the loop, from the mean of TNF, and those here are not used. licenses: its mean is
+    carried on to the one that waits.
+    """
 
     sources: _Sources
     parameters: SignalParameters
@@ -200,7 +205,7 @@ class _Species:
 def _species(model: LiverModel, name: str, fields: Fields, guess: QuasiSteady) -> _Species:
     none = jnp.zeros(model.grid.shape, model.numerics.dtype)
     if name == "hgf":
-        sources = _Sources(none, none, BodyClosure(1.0, 0.0))
+        sources = _Sources(none, none, BodyClosure(1.0, 0.0))  # in its place, not used
     else:
         potency = fields.potency_vegf if name == "vegf" else 1.0
         sources = _Sources(fields[f"secretion_{name}"], none, _closure(model, name, fields, potency))
@@ -215,10 +220,13 @@ def _sources_of_hgf(model: LiverModel, fields: Fields, mean_tnf: Array) -> _Sour
 
 
 def _closure(model: LiverModel, name: str, fields: Fields, potency: ArrayLike) -> BodyClosure:
-    """The body, with the potency [-] of the MSC in it."""
+    """The body, with the potency [-] of the MSC in it; in float64 whatever it is made of, as a branch must be."""
     signal = model.parameters.body_signals[name]
     closure = domain_closure(signal, fields.load_response, fields.msc_outside, potency, model.domains)
-    return BodyClosure(*(jnp.asarray(x, jnp.float64) for x in (closure.clearance_um3_s, closure.source_nM_um3_s)))
+    return BodyClosure(
+        clearance_um3_s=jnp.asarray(closure.clearance_um3_s, jnp.float64),
+        source_nM_um3_s=jnp.asarray(closure.source_nM_um3_s, jnp.float64),
+    )
 
 
 def _evidence(

@@ -239,7 +239,7 @@ def evaluate(rules: tuple[Rule, ...], fields: Fields, model: LiverModel) -> Fiel
     """Add the algebraic fields that some rules write, in their order.
 
     Args:
-        rules: of algebraic mechanisms. fields: what they read, but for means, which are taken here.
+        rules: of algebraic mechanisms. fields: what they read, but for means, which are taken here unless given.
 
     Returns:
         The fields with the derived ones, voxel fields in the precision of the run.

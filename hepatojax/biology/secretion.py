@@ -13,8 +13,8 @@ from hepatojax.mechanism import Fields, FieldSpec, algebraic, pytree
 from hepatojax.numerics.safe_math import hill
 from hepatojax.parameters.registry import Scalar
 
-FIRST_GROUP = ("tnf", "il6", "il10", "tgf_beta", "vegf", "cxcl12")
-SIGNALS = (*FIRST_GROUP, "hgf")
+_UNLICENSED = ("tnf", "il6", "il10", "tgf_beta", "vegf", "cxcl12")
+SIGNALS = (*_UNLICENSED, "hgf")  # in the order of their solves: HGF waits for TNF
 _GRAMS_PER_KILODALTON = 1e3
 
 
@@ -136,7 +136,7 @@ def _total(signal: str, fields: Fields, p: SecretionParameters) -> Any:
         "load_response",
         "potency_vegf",
     ),
-    writes=tuple(f"secretion_{signal}" for signal in FIRST_GROUP),
+    writes=tuple(f"secretion_{signal}" for signal in _UNLICENSED),
 )
 def secretion(fields: Fields, p: SecretionParameters) -> dict[str, Array]:
     """Secretion of TNF, IL-6, IL-10, active TGF-beta, VEGF and CXCL12, summed over `SOURCES`.
@@ -154,7 +154,7 @@ def secretion(fields: Fields, p: SecretionParameters) -> dict[str, Array]:
 
     Reference: BIOLOGY A4; PARAMETERS section 4.
     """
-    return {f"secretion_{signal}": _total(signal, fields, p) for signal in FIRST_GROUP}
+    return {f"secretion_{signal}": _total(signal, fields, p) for signal in _UNLICENSED}
 
 
 @algebraic(

@@ -30,13 +30,23 @@ class LinearSolution:
     converged: Array
 
 
-def _norm(field: Unknown) -> Array:
-    return jnp.sqrt(dot(field, field))
+def dot(left: Unknown, right: Unknown) -> Float[Array, ""]:
+    """Inner product over all cells of all fields [product of their units].
+
+    Args:
+        left, right: fields, or tuples of as many fields.
+    """
+    return jax.tree.reduce(operator.add, jax.tree.map(lambda a, b: jnp.sum(a * b), left, right))
 
 
-def _reached(norm: Array, target: Array) -> Array:
+def norm(unknown: Unknown) -> Float[Array, ""]:
+    """2-norm over all cells of all fields [their unit]."""
+    return jnp.sqrt(dot(unknown, unknown))
+
+
+def _reached(left: Array, target: Array) -> Array:
     """Whether a residual is small enough; one that overflows is not, though infinity is no more than infinity."""
-    return (norm <= target) & jnp.isfinite(norm)
+    return (left <= target) & jnp.isfinite(left)
 
 
 def _guarded(numerator: Array, denominator: Array) -> Array:
@@ -68,12 +78,12 @@ def conjugate_gradient(
 
     Reference: Notay (2000), SIAM J. Sci. Comput. 22:1444.
     """
-    fixed = _norm(rhs) if scale is None else scale
+    fixed = norm(rhs) if scale is None else scale
     scale_of = scale if callable(scale) else lambda _: fixed
 
     def going(carry):
-        norm, iterations, size = carry[5:]
-        return ~(norm <= tolerance * size) & (iterations < max_iterations)
+        left, iterations, size = carry[5:]
+        return ~(left <= tolerance * size) & (iterations < max_iterations)
 
     def body(carry):
         x, r, p, q, pq, _, k, _ = carry
@@ -84,13 +94,13 @@ def conjugate_gradient(
         alpha = _guarded(jnp.sum(r * z), pq)
         x = x + alpha * p
         r = r - alpha * q
-        return x, r, p, q, pq, _norm(r), k + 1, scale_of(x)
+        return x, r, p, q, pq, norm(r), k + 1, scale_of(x)
 
     r = rhs - apply(guess)
     zero = jnp.zeros_like(r)
-    start = (guess, r, zero, zero, jnp.sum(zero), _norm(r), jnp.zeros((), jnp.int32), scale_of(guess))
-    x, _, _, _, _, norm, iterations, size = lax.while_loop(going, body, start)
-    return LinearSolution(x, iterations, _guarded(norm, size), _reached(norm, tolerance * size))
+    start = (guess, r, zero, zero, jnp.sum(zero), norm(r), jnp.zeros((), jnp.int32), scale_of(guess))
+    x, _, _, _, _, left, iterations, size = lax.while_loop(going, body, start)
+    return LinearSolution(x, iterations, _guarded(left, size), _reached(left, tolerance * size))
 
 
 def bicgstab(
@@ -112,7 +122,7 @@ def bicgstab(
 
     Reference: van der Vorst (1992), SIAM J. Sci. Stat. Comput. 13:631.
     """
-    size = _norm(rhs) if scale is None else scale
+    size = norm(rhs) if scale is None else scale
     target = tolerance * size
 
     def going(carry):
@@ -129,19 +139,14 @@ def bicgstab(
         beta = _guarded(rho_new, rho) * _guarded(alpha, length)
         p = _either(along, p, _plus(r, beta, _plus(p, -length, v)))
         v, rho, alpha = _either(along, w, v), jnp.where(along, rho, rho_new), jnp.where(along, length, alpha)
-        return x, r, p, v, rho, alpha, _norm(r), k + 1
+        return x, r, p, v, rho, alpha, norm(r), k + 1
 
     shadow = _plus(rhs, -1.0, apply(guess))
     rho = dot(shadow, shadow)
     zero = jax.tree.map(jnp.zeros_like, shadow)
     start = (guess, shadow, shadow, zero, rho, jnp.zeros_like(rho), jnp.sqrt(rho), jnp.zeros((), jnp.int32))
-    x, *_, norm, iterations = lax.while_loop(going, body, start)
-    return LinearSolution(x, iterations, _guarded(norm, size), _reached(norm, target))
-
-
-def dot(left: Unknown, right: Unknown) -> Float[Array, ""]:
-    """Inner product over all cells of all fields [product of their units]."""
-    return jax.tree.reduce(operator.add, jax.tree.map(lambda a, b: jnp.sum(a * b), left, right))
+    x, *_, left, iterations = lax.while_loop(going, body, start)
+    return LinearSolution(x, iterations, _guarded(left, size), _reached(left, target))
 
 
 def _plus(first: Unknown, factor: ArrayLike, second: Unknown) -> Unknown:

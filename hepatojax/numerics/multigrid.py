@@ -81,7 +81,7 @@ class Hierarchy:
         return _by_colour([operator.transposed for operator in self.operators], self.plan)
 
 
-@partial(jax.jit, static_argnames="plan")  # traced once for all solves of a shape, here and in the cycle
+@partial(jax.jit, static_argnames="plan")  # traced once for all solves of a shape
 def build_hierarchy(forward: Faces, backward: Faces, sink: Float[Array, "nz ny nx"], plan: Plan) -> Hierarchy:
     """Operators of all levels of fluxes  F = forward u_i - backward u_j  and a sink; see `assemble`.
 
@@ -118,7 +118,7 @@ def prolong(field: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Arra
     return field
 
 
-@partial(jax.jit, static_argnames="sweeps")
+@partial(jax.jit, static_argnames="sweeps")  # traced once, as above
 def v_cycle(hierarchy: Hierarchy, rhs: Float[Array, "nz ny nx"], sweeps: int = SWEEPS) -> Float[Array, "nz ny nx"]:
     """One V-cycle from zero: an approximate A^-1 rhs, linear in rhs; symmetric if A is.
 

@@ -12,7 +12,7 @@ from jax import lax
 from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
-from hepatojax.numerics.linear_solve import LinearSolution, Unknown, bicgstab, dot
+from hepatojax.numerics.linear_solve import LinearSolution, Unknown, bicgstab, norm
 from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, v_cycle
 from hepatojax.numerics.operators import Faces, Operator, assemble, neighbour_sum
 from hepatojax.numerics.quasi_steady import implicit_solution
@@ -42,16 +42,16 @@ def total(field: Array) -> Float[Array, ""]:
     return jnp.sum(field.astype(jnp.float64))
 
 
-def inner_tolerance(target: Array, norm: Array) -> Array:
+def inner_tolerance(target: Array, left: Array) -> Array:
     """Relative tolerance [-] of an inner solve: what is left to do, and neither wasteful nor idle."""
     tight, loose = INNER
-    wanted = INNER_OF_TARGET * safe_ratio(target, norm)
+    wanted = INNER_OF_TARGET * safe_ratio(target, left)
     return jnp.where(wanted < tight, tight, jnp.where(wanted > loose, loose, wanted))
 
 
-def size_of(rhs: Unknown, share: ArrayLike = 1.0) -> Float[Array, ""]:
-    """A share [-] of the 2-norm of a right-hand side: the residual at which its solve may stop."""
-    return share * jnp.sqrt(dot(rhs, rhs))
+def size_of(fields: Unknown, share: ArrayLike = 1.0) -> Float[Array, ""]:
+    """A share [-] of the 2-norm of a field or of a tuple of fields: of a right-hand side, where its solve may stop."""
+    return share * norm(fields)
 
 
 def one_cycle(matrix: Hierarchy, rhs: Array) -> Array:

@@ -62,7 +62,7 @@ class BodyClosure:
 
 @pytree
 class Signal:
-    """One signal and the evidence for it.
+    """One signal and the evidence for it; from a loop over signals every entry has the species leading.
 
     tissue_nM, plasma_nM: the two phases, (nz, ny, nx). excess_nM: both over the inlet, the guess of the next solve.
     inlet_nM, outlet_nM: plasma that enters and (flow-weighted) leaves.
@@ -209,9 +209,9 @@ class _Progress(NamedTuple):
     iterations: Array
 
 
-def _imbalance_size(fields: Phases) -> Array:
-    """1-norm over both phases."""
-    return sum((jnp.sum(jnp.abs(field)) for field in fields), jnp.zeros((), fields[0].dtype))
+def _one_norm(phases: Phases) -> Array:
+    tissue, plasma = phases
+    return jnp.sum(jnp.abs(tissue)) + jnp.sum(jnp.abs(plasma))
 
 
 def _iterate(
@@ -231,8 +231,8 @@ def _iterate(
     def at(x: Phases, sweeps: Array, iterations: Array) -> _Progress:
         r = imbalance(x)
         unit = 2.0 * float(jnp.finfo(x[0].dtype).eps)
-        rounding = unit * _imbalance_size(jax.tree.map(jnp.multiply, diagonals, x))
-        return _Progress(x, r, _imbalance_size(r), target + rounding, sweeps, iterations)
+        rounding = unit * _one_norm(jax.tree.map(jnp.multiply, diagonals, x))
+        return _Progress(x, r, _one_norm(r), target + rounding, sweeps, iterations)
 
     def step(s: _Progress) -> _Progress:
         rest = jax.tree.map(jnp.negative, s.imbalance)
@@ -317,7 +317,7 @@ def solve_signal(
             lambda x: jax.tree.map(jnp.subtract, _jacobian(problem, system, loss, x, transposed), rhs),
             lambda _, r, forcing: _answer(problem, system, loss, r, forcing, transposed),
             jax.tree.map(jnp.zeros_like, rhs),
-            adjoint_tolerance(dtype) * _imbalance_size(rhs),
+            adjoint_tolerance(dtype) * _one_norm(rhs),
         ).excess
 
     guess = tuple(jnp.asarray(guess_nM, dtype))

@@ -26,7 +26,7 @@ from hepatojax.checks.verify.exact import observed_order
 from hepatojax.checks.verify.states import ORDER_IN_TIME
 from hepatojax.macro_step import LedgerTerms
 from hepatojax.mechanism import pytree
-from hepatojax.model import BODY_STATES, LiverModel, Numerics
+from hepatojax.model import BODY_STATES, HGF_SECRETION, LICENSING, LiverModel, Numerics, evaluate
 from hepatojax.onset import diseased, resected
 from hepatojax.parameters.registry import load_parameters
 from hepatojax.scenario import ArmSpec, DiseaseSpec, GridSpec, InfusionSpec, LobuleSpec, RunSpec, Scenario
@@ -34,7 +34,7 @@ from hepatojax.state import LiverState, QuasiSteady
 from hepatojax.therapy.schedule import DoseSchedule, schedule_of
 from hepatojax.tissue.oxygen import content, mixed_inlet_mmHg
 from hepatojax.tissue.perfusion import solve_perfusion
-from hepatojax.units import SECONDS_PER_MINUTE, UM3_PER_LITRE
+from hepatojax.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE, UM3_PER_LITRE
 
 COLUMN = LobuleSpec(geometry="column")
 WOUND = DiseaseSpec(activity=0.3, lesion_fraction=0.5, lesion_from_zone=0.4)
@@ -255,9 +255,11 @@ def healthy_rest() -> Iterator[Record]:
 def plasma_carries() -> Iterator[Record]:
     """What the lobule secretes leaves with plasma, (1 - haematocrit) of the blood; all lobules carry the liver's flow.
 
-    After a resection the lobules that are left share the flow of the whole liver.
+    After a resection the lobules that are left share the flow of the whole liver. HGF is secreted by the mechanism at
+    the level of TNF that was solved, with MSC in the tissue for TNF to license.
     """
     whole, state, _ = treated()
+    state = with_msc(state)
     compiled = jax.jit(lambda m, s: coupling.solve_quasi_steady(m, _fields(m, s), s.quasi_steady))
     perfused = jax.jit(solve_perfusion)
     for share in (0.0, 0.7):
@@ -277,6 +279,23 @@ def plasma_carries() -> Iterator[Record]:
         carried = f"blood of all lobules over the liver's - 1, {case}"
         yield at_most("plasma-flow", signal, largest(errors), 1e-8, "-", "MODEL 4")
         yield at_most("plasma-flow", carried, off, 1e-12, "-", "registry; MODEL 2")
+        made = evaluate((*LICENSING, *HGF_SECRETION), fields, model).secretion_hgf / SECONDS_PER_HOUR
+        off = abs(_secreted(model, fields, made) / float(evidence.terms["hgf"]["secreted"]) - 1.0)
+        licensed = f"HGF secreted over that at the solved TNF - 1, {case}"
+        yield at_most("plasma-flow", licensed, off, 1e-12, "-", "BIOLOGY A4, A6")
+
+
+def with_msc(state: LiverState) -> LiverState:
+    """A state with 100 MSC per mm3 everywhere."""
+    return dataclasses.replace(
+        state, voxel={**state.voxel, "msc_adherent": jnp.full_like(state.voxel["msc_adherent"], 100.0)}
+    )
+
+
+def _secreted(model: LiverModel, fields: Any, rate_nM_s: Array) -> float:
+    """A rate integrated over the tissue as it has grown [nM um3/s]."""
+    volume = model.grid.scaled(model.linear_scale(fields.liver_volume)).volume
+    return float(jnp.sum(volume * rate_nM_s))
 
 
 def _blood(model: LiverModel, solved: QuasiSteady, evidence: coupling.Evidence) -> float:

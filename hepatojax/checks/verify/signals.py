@@ -38,7 +38,7 @@ def signalled(
     p: SignalParameters,
     body: BodyClosure,
 ) -> Signal:
-    """`solve_signal` from nothing, as tight as float64 allows."""
+    """`solve_signal` from nothing, to 1e-12 of what is secreted."""
     return solve_signal(grid, flow, secretion_nM_s, uptake_per_s, p, body, jnp.zeros((2, *grid.shape)), tolerance=1e-12)
 
 

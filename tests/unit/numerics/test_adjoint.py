@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from hepatojax.numerics.adjoint import ADJOINTS, one_by_one, scan_steps, segments_of
+from hepatojax.numerics.adjoint import ADJOINTS, in_turn, one_by_one, scan_steps, segments_of
 from hepatojax.numerics.quasi_steady import SOLUTION
 
 STEPS, SIZE = 24, 1000
@@ -82,6 +82,29 @@ def test_one_by_one_is_a_map_with_both_derivatives():
     forward = jax.jvp(lambda items: squares(one_by_one, items), (items,), (tangents,))[1]
     along = sum(jnp.vdot(g, t) for g, t in zip(reverse, tangents, strict=True))
     np.testing.assert_allclose(forward, along, rtol=1e-11)
+
+
+def along(total, item):
+    """A chain that starts from what the earlier items have summed up."""
+    x, rate = item
+    end = chain((x + 0.1 * total, rate))
+    return total + jnp.sum(end), end
+
+
+def test_in_turn_is_a_scan_with_both_derivatives_through_what_it_carries():
+    case = (jnp.asarray(0.2), (jnp.linspace(0.1, 2.0, 3 * SIZE).reshape(3, SIZE), jnp.asarray([0.9, 1.0, 1.1])))
+    tangents = jax.tree.map(jnp.cos, case)
+
+    def squares(scanned, case):
+        last, ends = scanned(along, *case)
+        return last**2 + jnp.sum(ends**2)
+
+    reverse = jax.tree.leaves(jax.grad(lambda case: squares(in_turn, case))(case))
+    for got, wanted in zip(reverse, jax.tree.leaves(jax.grad(lambda case: squares(lax.scan, case))(case)), strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-11, atol=1e-9)
+    forward = jax.jvp(lambda case: squares(in_turn, case), (case,), (tangents,))[1]
+    projected = sum(jnp.vdot(g, t) for g, t in zip(reverse, jax.tree.leaves(tangents), strict=True))
+    np.testing.assert_allclose(forward, projected, rtol=1e-11)
 
 
 def test_one_by_one_keeps_inputs_and_solutions_only():

@@ -118,8 +118,8 @@ def group(dtype=jnp.float64):
     return grid, flow, on * secretion, rate * uptake, parameters, body, jnp.zeros((3, 2, *grid.shape), dtype)
 
 
-def solve_signals(grid, flow, secretion, uptake, parameters, body, guess, tolerance=None):
-    """Each of a group, as the model loops over them."""
+def each_solved(grid, flow, secretion, uptake, parameters, body, guess, tolerance=None):
+    """One after the other in one loop, species leading."""
     return one_by_one(
         lambda species: solve_signal(grid, flow, *species, tolerance=tolerance),
         (secretion, uptake, parameters, body, guess),
@@ -128,7 +128,7 @@ def solve_signals(grid, flow, secretion, uptake, parameters, body, guess, tolera
 
 def test_group_in_float32_keeps_its_ledger_and_a_silent_species_is_zero():
     arguments = group(jnp.float32)
-    run = jax.jit(solve_signals)
+    run = jax.jit(each_solved)
     signals = run(*arguments)
     assert bool(signals.converged.all())
     assert signals.tissue_nM.dtype == jnp.float32
@@ -146,7 +146,7 @@ def test_both_modes_of_differentiation_agree_with_differences():
 
     def objective(x):
         scaled = jax.tree.map(lambda a: a * (1.0 + 0.3 * x), tuple(arguments))
-        signals = solve_signals(grid, flow.times(1.0 - 0.2 * x), *scaled, guess, tolerance=1e-13)
+        signals = each_solved(grid, flow.times(1.0 - 0.2 * x), *scaled, guess, tolerance=1e-13)
         return jnp.sum(signals.tissue_nM) + jnp.sum(signals.plasma_nM**2) + jnp.sum(signals.taken_up)
 
     zero = jnp.zeros(())
