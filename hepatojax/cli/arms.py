@@ -66,8 +66,18 @@ class CompileClock:
         """
         if event.startswith(_COMPILE_EVENTS):
             self.seconds += duration_secs
-            if duration_secs > _LARGE_PROGRAM_S and sys.platform == "linux":
-                ctypes.CDLL(None).malloc_trim(0)
+            if duration_secs > _LARGE_PROGRAM_S:
+                _hand_memory_back()
+
+
+def _hand_memory_back() -> None:
+    if sys.platform == "linux":
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _forget_programs() -> None:
+    jax.clear_caches()
+    _hand_memory_back()
 
 
 @contextmanager
@@ -92,9 +102,9 @@ def prepare(scenario: Scenario, presets: PresetFolder, image: np.ndarray | None)
     parameters = registry_of(scenario)
     if scenario.disease.start == "chronic":
         chronic_column(scenario, parameters, presets)
-        jax.clear_caches()
+        _forget_programs()
     resting_model(scenario, parameters, build_lobule(scenario, parameters, image), presets)
-    jax.clear_caches()
+    _forget_programs()
 
 
 def run_arms(
