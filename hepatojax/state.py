@@ -33,10 +33,10 @@ class QuasiSteady:
 
     oxygen: partial pressure [mmHg], (nz, ny, nx).
     tissue: signal -> field [nM], (nz, ny, nx).
-    excess: signal -> both phases over the inlet, the guess of the next solve [nM], (2, nz, ny, nx).
+    excess: signal -> both phases over the inlet [nM], (2, nz, ny, nx); a guess for the next solve, without derivative.
     inlet: signal -> plasma level of the body [nM].
     arrival: where cells from the blood adhere, volume mean 1 [-], (nz, ny, nx).
-    carried: cells left in the blood over those in the inlet, the guess of the next solve [-], (nz, ny, nx).
+    carried: cells left in the blood over those in the inlet [-], (nz, ny, nx); a guess, without derivative.
     circulation: see `Circulation`.
     """
 

@@ -259,7 +259,7 @@ def plasma_carries() -> Iterator[Record]:
     the level of TNF that was solved, with MSC in the tissue for TNF to license.
     """
     whole, state, _ = treated()
-    state = with_msc(state)
+    state = _with_msc(state)
     compiled = jax.jit(lambda m, s: coupling.solve_quasi_steady(m, _fields(m, s), s.quasi_steady))
     perfused = jax.jit(solve_perfusion)
     for share in (0.0, 0.7):
@@ -285,7 +285,7 @@ def plasma_carries() -> Iterator[Record]:
         yield at_most("plasma-flow", licensed, off, 1e-12, "-", "BIOLOGY A4, A6")
 
 
-def with_msc(state: LiverState) -> LiverState:
+def _with_msc(state: LiverState) -> LiverState:
     """A state with 100 MSC per mm3 everywhere."""
     return dataclasses.replace(
         state, voxel={**state.voxel, "msc_adherent": jnp.full_like(state.voxel["msc_adherent"], 100.0)}

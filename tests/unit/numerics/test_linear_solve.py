@@ -210,3 +210,22 @@ def test_single_precision_stays_single(solver):
     assert found.value.dtype == found.residual.dtype == jnp.float32
     assert bool(found.converged)
     np.testing.assert_allclose(found.value, np.linalg.solve(matrix, rhs), rtol=1e-3, atol=1e-4)
+
+
+def test_two_fields_are_solved_together_as_the_one_that_joins_them():
+    matrix = symmetric(np.linspace(1.0, 5.0, SIZE)) + 0.3 * np.random.default_rng(3).standard_normal((SIZE, SIZE))
+    half, rhs = SIZE // 3, jnp.asarray(load())
+
+    def parted(field):
+        return field[:half], field[half:]
+
+    pair = bicgstab(
+        lambda fields: parted(jnp.asarray(matrix) @ jnp.concatenate(fields)),
+        lambda fields: fields,
+        parted(rhs),
+        parted(jnp.zeros(SIZE)),
+        tolerance=1e-12,
+        max_iterations=200,
+    )
+    assert bool(pair.converged)
+    np.testing.assert_allclose(jnp.concatenate(pair.value), np.linalg.solve(matrix, rhs), rtol=1e-9, atol=1e-10)
