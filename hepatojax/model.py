@@ -259,7 +259,7 @@ def call(rule: Rule, fields: Fields, model: LiverModel) -> Any:
     dtype = jnp.float64 if rule.body else model.numerics.dtype
     read, parameters = jax.tree.map(lambda leaf: _cast(leaf, dtype), (read, parameters))
     result = rule.mechanism(Fields(read), parameters)
-    return result if rule.body else jax.tree.map(_once, result)
+    return result if rule.body else computed_once(result)
 
 
 def slow_rates(rules: tuple[Rule, ...], fields: Fields, model: LiverModel) -> Rates:
@@ -331,10 +331,6 @@ def _read(name: str, fields: Fields, grid: Grid) -> Any:
     if name in fields or not name.startswith(MEAN):
         return fields[name]
     return grid.mean(fields[name.removeprefix(MEAN)])
-
-
-def _once(leaf: Any) -> Any:
-    return computed_once(leaf) if getattr(leaf, "ndim", 0) == 3 else leaf
 
 
 def _cast(leaf: Any, dtype: Any) -> Any:

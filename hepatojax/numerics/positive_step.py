@@ -188,9 +188,9 @@ def _weights(
     for name in estimate:
         step, floor = jnp.asarray(step_h, start[name].dtype), _floor(start[name].dtype)
         kept, kept_first = (1.0 + step * _leaving(rates, name) for rates in (even, first))  # where all three vanish
-        at_start[name] = computed_once((start[name] + floor * kept) / (estimate[name] + floor))
-        at_end[name] = computed_once((predicted[name] + floor * kept / kept_first) / (estimate[name] + floor))
-    return at_start, at_end
+        at_start[name] = (start[name] + floor * kept) / (estimate[name] + floor)
+        at_end[name] = (predicted[name] + floor * kept / kept_first) / (estimate[name] + floor)
+    return computed_once((at_start, at_end))
 
 
 def _leaving(rates: _Coefficients, name: str) -> Array:
@@ -205,11 +205,11 @@ def _check_dilution(groups: tuple[tuple[str, ...], ...], diluted: tuple[str, ...
 
 
 def _added(states: States, extra: Mapping[str, Array]) -> States:
-    return {name: computed_once(y + extra[name] if name in extra else y) for name, y in states.items()}
+    return computed_once({name: y + extra[name] if name in extra else y for name, y in states.items()})
 
 
 def _divided(states: States, ratios: Mapping[str, Array]) -> States:
-    return {name: computed_once(y / ratios[name]) if name in ratios else y for name, y in states.items()}
+    return dict(states) | computed_once({name: states[name] / ratio for name, ratio in ratios.items()})
 
 
 def _coefficients(states: States, rates: Rates, ratios: Mapping[str, Array]) -> _Coefficients:
@@ -240,17 +240,16 @@ def _mean(
     """
 
     def between(name: str, rate: Array, other: Array) -> Array:
-        return computed_once(0.5 * (rate * at_start.get(name, 1.0) + other * at_end.get(name, 1.0)))
+        return 0.5 * (rate * at_start.get(name, 1.0) + other * at_end.get(name, 1.0))
 
-    loss = {name: between(name, rate, second.loss[name]) for name, rate in first.loss.items()}
+    loss = computed_once({name: between(name, rate, second.loss[name]) for name, rate in first.loss.items()})
     production = {}
     for name, supply in first.production.items():
         lost = 0.0 if name in at_start else decay_deficit(jnp.asarray(step_h, supply.dtype) * loss[name])
         production[name] = 0.5 * ((1.0 - lost) * supply + (1.0 + lost) * second.production[name])
-    transfers = tuple(
-        Transfer(a.source, a.target, between(a.source, a.rate, b.rate), a.gain)
-        for a, b in zip(first.transfers, second.transfers, strict=True)
-    )
+    pairs = tuple(zip(first.transfers, second.transfers, strict=True))
+    rates = computed_once([between(a.source, a.rate, b.rate) for a, b in pairs])
+    transfers = tuple(Transfer(a.source, a.target, k, a.gain) for (a, _), k in zip(pairs, rates, strict=True))
     return _Coefficients(production, loss, transfers)
 
 
@@ -314,7 +313,7 @@ def _implicit(start: States, rates: _Coefficients, step: Array, group: tuple[str
             moved[target, source] = moved.get((target, source), 0.0) + t.gain * rate
             kept[source] = kept[source] + (1.0 - t.gain) * rate
     right = [start[name] + step * rates.production[name] for name in group]
-    return dict(zip(group, map(computed_once, solve_transfers(kept, moved, right)), strict=True))
+    return dict(zip(group, computed_once(solve_transfers(kept, moved, right)), strict=True))
 
 
 def _implicit_budget(end: States, rates: _Coefficients, step: Array, name: str) -> Budget:

@@ -332,9 +332,9 @@ def _problem(
     p, body = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), (parameters, body))
     volume = jnp.asarray(grid.volume, dtype)
     return _Problem(
-        flow=jax.tree.map(computed_once, flow.astype(dtype)),
-        tissue_conductance=jax.tree.map(computed_once, conductances(grid, p.diffusivity_tissue_um2_s, dtype)),
-        plasma_conductance=jax.tree.map(computed_once, conductances(grid, p.diffusivity_plasma_um2_s, dtype)),
+        flow=computed_once(flow.astype(dtype)),
+        tissue_conductance=computed_once(conductances(grid, p.diffusivity_tissue_um2_s, dtype)),
+        plasma_conductance=computed_once(conductances(grid, p.diffusivity_plasma_um2_s, dtype)),
         exchange=volume / p.exchange_time_s,
         secretion=volume * secretion,
         uptake=volume * uptake,

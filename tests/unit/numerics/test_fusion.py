@@ -1,4 +1,4 @@
-"""A field computed once: the identity in value and derivatives, and a wall for the compiler."""
+"""Fields computed once: the identity in value and derivatives, and a wall for the compiler."""
 
 import jax
 import jax.numpy as jnp
@@ -23,6 +23,30 @@ def test_it_is_the_identity_in_value_and_in_every_mode_of_differentiation(compil
     np.testing.assert_allclose(tangent, 3.0 * jnp.sum(FIELD**3), rtol=1e-15)
     np.testing.assert_allclose(wrap(jax.hessian(lambda s: weighted(s * FIELD)))(2.0), 12.0 * jnp.sum(FIELD**3))
     np.testing.assert_allclose(wrap(jax.vmap(weighted))(jnp.stack([FIELD, 2 * FIELD]))[1], 8.0 * jnp.sum(FIELD**3))
+
+
+def together(x, y, z):
+    """Of three fields kept together one is constant, one is a plain number's neighbour, and one is read twice."""
+    kept = computed_once({"square": x * x, "constant": 2.0 * z, "product": x * y, "number": 3.0, "scalar": jnp.sum(x)})
+    return jnp.sum(kept["product"] * kept["constant"] + kept["number"] * kept["square"]) + kept["scalar"]
+
+
+def test_fields_kept_together_are_the_identity_each():
+    """Derivatives by one of them, by all, in a batch of one of them, and in a loop that repeats its body."""
+    x, y, z = FIELD, 2.0 + FIELD, 1.0 / FIELD
+    of_x = 2.0 * y * z + 6.0 * x + 1.0
+    np.testing.assert_allclose(jax.jit(jax.grad(together))(x, y, z), of_x, rtol=1e-15)
+    for got, expected in zip(jax.grad(together, (0, 1, 2))(x, y, z), (of_x, 2.0 * x * z, 2.0 * x * y), strict=True):
+        np.testing.assert_allclose(got, expected, rtol=1e-15)
+    many = jax.jit(jax.vmap(together, (None, 0, None)))(x, jnp.stack([y, 0.0 * y]), z)
+    np.testing.assert_allclose(many, [together(x, y, z), together(x, 0.0 * y, z)], rtol=1e-14)
+
+    def three_times(x):
+        body = jax.checkpoint(lambda total, _: (total + together(x, y, z), None))
+        return jax.lax.scan(body, 0.0, None, length=3)[0]
+
+    np.testing.assert_allclose(jax.grad(three_times)(x), 3.0 * of_x, rtol=1e-14)
+    assert computed_once({}) == {}
 
 
 def test_a_checkpoint_may_repeat_it():
