@@ -1,6 +1,6 @@
 """What a gradient of the whole model costs beside its run, what it keeps in memory, and what float32 does to it.
 
-    python benchmarks/adjoint.py [nx ny nz, default 64 74 32] [macro-steps, 112] [modes, saved,two-level]
+    python benchmarks/adjoint.py [nx ny nz, default 64 74 32] [macro-steps, 112] [modes, saved,two-level] [--json FILE]
 
 A healthy lobule with a lesion is put under the flare of experiment 01 and given four intravenous infusions, a quarter
 of the run apart, which over 112 macro-steps is a week; functional mass at the end is differentiated by every entry of
@@ -16,7 +16,6 @@ took six minutes.
 """
 
 import math
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import fields, replace
@@ -25,8 +24,10 @@ from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from records import run, told
 
 import hepatojax as hj
+from hepatojax.checks.records import Record, at_most, reported
 
 CASE = Path(__file__).parents[1] / "experiments" / "01_acute_liver_failure" / "case.toml"
 OVERRIDES = {"disease.start": "healthy", "disease.flare_lead_h": 0.0, "disease.lesion_fraction": 0.3}
@@ -90,7 +91,7 @@ def cost(function: Callable[..., Any], case: Case) -> Cost:
     return Cost(compile_s, cpu_s, program.memory_analysis().temp_size_in_bytes / MIB, result)
 
 
-def told(name: str, got: Cost, run: Cost) -> None:
+def row(name: str, got: Cost, run: Cost) -> None:
     """One line of the table."""
     ratio = got.cpu_s / run.cpu_s
     print(f"{name:10} {got.compile_s:10.1f} {got.cpu_s:9.1f} {ratio:6.2f} {got.temporaries_mib:16.0f}", flush=True)
@@ -103,9 +104,13 @@ def memory_bound(case: Case, steps: int) -> float:
     return (2.0 * math.sqrt(steps) * of_state + 2.0 * program.memory_analysis().temp_size_in_bytes) / MIB
 
 
-def judged(name: str, got: float, most: float) -> str:
-    """A figure beside what is asked."""
-    return f"{name} {got:.4g}, asked {most:.4g}: {'met' if got <= most else 'missed'}"
+def figures(mode: str, got: Cost, run: Cost) -> list[Record]:
+    """What is asked of a gradient, but for its memory."""
+    return [
+        at_most("adjoint", f"{mode}: ratio to the run", got.cpu_s / run.cpu_s, RATIO_BOUNDS[mode], "-", "P3"),
+        at_most("adjoint", f"{mode}: seconds to compile", got.compile_s, COMPILE_BOUND_S, "s", "benchmarks/adjoint.py"),
+        reported("adjoint", f"{mode}: CPU seconds", got.cpu_s, "s", "P3"),
+    ]
 
 
 def by_kind(gradient: hj.DoseSchedule, schedule: hj.DoseSchedule) -> dict[str, np.ndarray]:
@@ -116,16 +121,16 @@ def by_kind(gradient: hj.DoseSchedule, schedule: hj.DoseSchedule) -> dict[str, n
     }
 
 
-def compare(single: dict[str, np.ndarray], double: dict[str, np.ndarray]) -> None:
+def compare(single: dict[str, np.ndarray], double: dict[str, np.ndarray]) -> Record:
     """How far the derivatives in float32 are from those in float64."""
     for kind, exact in double.items():
         print(f"  {kind:12} largest difference {np.abs(single[kind] - exact).max() / np.abs(exact).max():.1e}")
     every, exact = (np.concatenate([*kinds.values()]) for kinds in (single, double))
     error = float(np.linalg.norm(every - exact) / np.linalg.norm(exact))
-    print(f"  {judged('float32 against float64, in norm', error, PRECISION_BOUND)}; finite: {np.isfinite(every).all()}")
+    return at_most("adjoint", "float32 against float64, in norm", error, PRECISION_BOUND, "-", "benchmarks/adjoint.py")
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> list[Record]:
     """Print the table, and beside it what is asked."""
     jax.config.update("jax_enable_x64", True)
     cells = [int(text) for text in arguments[:3]] or [64, 74, 32]
@@ -136,23 +141,27 @@ def main(arguments: list[str]) -> None:
     case = case_of(cells, "float32", steps)
     print(f"grid {cells}, {steps} macro-steps, float32; {jax.devices()[0].device_kind}, jax {jax.__version__}")
     print(f"{'mode':10} {'compile s':>10} {'CPU s':>9} {'ratio':>6} {'temporaries MiB':>16}")
-    run = cost(objective(steps, "none"), case)
-    told("run", run, run)
-    gradients = {}
-    for mode, most in RATIO_BOUNDS.items():
+    forward = cost(objective(steps, "none"), case)
+    row("run", forward, forward)
+    gradients, records = {}, [reported("adjoint", "run: CPU seconds", forward.cpu_s, "s", "P3")]
+    for mode in RATIO_BOUNDS:
         if mode in modes or (mode == "saved" and "float64" in modes):
             got = cost(jax.value_and_grad(objective(steps, mode)), case)
             gradients[mode] = got.result[1]
-            told(mode, got, run)
-            print(" ", judged("ratio", got.cpu_s / run.cpu_s, most))
-            print(" ", judged("seconds to compile", got.compile_s, COMPILE_BOUND_S), flush=True)
+            row(mode, got, forward)
+            records += told(figures(mode, got, forward))
+            memory = ("adjoint", f"{mode}: temporaries", got.temporaries_mib)
             if mode == "two-level":
-                print(" ", judged("MiB", got.temporaries_mib, memory_bound(case, steps)), flush=True)
+                records += told([at_most(*memory, memory_bound(case, steps), "MiB", "P4, of the whole model")])
+            else:
+                records.append(reported(*memory, "MiB", "P4"))
     if "float64" in modes:
         double = case_of(cells, "float64", steps)
         program, _ = compiled(jax.grad(objective(steps, "saved")), double)
-        compare(by_kind(gradients["saved"], case.schedule), by_kind(program(*double), case.schedule))
+        single, exact = (by_kind(g, case.schedule) for g in (gradients["saved"], program(*double)))
+        records += told([compare(single, exact)])
+    return records
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(main)

@@ -1,6 +1,6 @@
 """Gradient of a 28-day reaction-diffusion problem against diffrax, and its truth at any stiffness.
 
-    python benchmarks/gradient.py [cells an axis, default 64]
+    python benchmarks/gradient.py [cells an axis, default 64] [--json FILE]
 
 First table: u_t = D lap u + r u (1 - u) - dose(t) u in a closed box of unit cells, 112 steps over 28 days, one dose a
 day, float32; the sum of u at the end is differentiated by D, r and all 28 doses. Ours is Strang splitting, exact growth
@@ -22,7 +22,6 @@ against differences everywhere, where integrating the state back in time (diffra
 import math
 import os
 import statistics
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -35,7 +34,9 @@ import numpy as np
 import scipy.fft
 from jax import Array, lax
 from jax.typing import ArrayLike
+from records import run, told
 
+from hepatojax.checks.records import Record, at_most, reported
 from hepatojax.numerics.adjoint import scan_steps
 from hepatojax.numerics.linear_solve import conjugate_gradient
 from hepatojax.numerics.operators import Operator, assemble
@@ -48,6 +49,8 @@ CHECKPOINTS = 16
 TOLERANCE = {"float32": 1e-7, "float64": 1e-12}
 MAX_ITERATIONS = 1000
 REPEATS = 5
+RATIO_BOUND, PEER_BOUND = 3.5, 0.5  # of our own value; of the gradient by diffrax
+ERROR_BOUND = {"float64": 1e-6, "float32": 1e-3}  # against differences
 SDIRK = 1.0 - math.sqrt(0.5)  # diagonal of the two-stage, second-order, L-stable, stiffly accurate scheme
 
 PLAIN, ONCE, DAILY = "scan of RK4", "diffrax, one solve", "diffrax, solve a day"
@@ -270,8 +273,29 @@ def gap(found: ArrayLike, reference: ArrayLike) -> float:
     return float(np.linalg.norm(found - reference) / np.linalg.norm(reference))
 
 
-def compare(cells: int) -> Controls:
-    """Print a line for each method, and what the goals ask for; returns our gradient."""
+def goals(cells: int, forward: dict[str, Timing], backward: dict[str, Timing]) -> list[Record]:
+    """What P3 and P4 ask of both modes."""
+    field_mib = cells**3 * 4 / 2**20
+    records = []
+    for name in (SAVED, TWO_LEVEL):
+        cpu, memory, compiled, _ = backward[name]
+        ratio = ("gradient", f"{name}: gradient over value, CPU", cpu / forward[name].cpu)
+        records.append(at_most(*ratio, RATIO_BOUND, "-", "P3"))
+        for peer in (ONCE, DAILY):
+            share = ("gradient", f"{name}: CPU over that of {peer}", cpu / backward[peer].cpu)
+            records.append(at_most(*share, PEER_BOUND, "-", "P3"))
+        told_of = ("gradient", f"{name}: temporaries", memory)
+        if name == TWO_LEVEL:
+            records.append(at_most(*told_of, (2.0 * math.sqrt(STEPS) + 10.0) * field_mib, "MiB", "P4"))
+        else:
+            records.append(reported(*told_of, "MiB", "P4"))
+        records.append(reported("gradient", f"{name}: gradient", cpu, "CPU s", "P3"))
+        records.append(reported("gradient", f"{name}: compilation", compiled, "CPU s", "P8"))
+    return told(records)
+
+
+def compare(cells: int) -> tuple[Controls, list[Record]]:
+    """Print a line for each method, and what the goals ask for; returns our gradient too."""
     given, objectives = controls("float32"), methods(cells)
     forward = race(objectives, given)
     backward = race({name: jax.value_and_grad(objective) for name, objective in objectives.items()}, given)
@@ -288,10 +312,7 @@ def compare(cells: int) -> Controls:
             f"{name:22s} {forward[name].cpu:7.2f} {cpu:8.2f} {cpu / forward[name].cpu:5.1f}"
             f" {forward[name].memory:5.0f} {memory:6.0f} {compiled:7.1f} {gaps}"
         )
-    for name in (SAVED, TWO_LEVEL):
-        shares = [f"{backward[name].cpu / backward[peer].cpu:.2f} of {peer}" for peer in (ONCE, DAILY)]
-        print(f"{name}: gradient CPU {', '.join(shares)}", flush=True)
-    return gradient[TWO_LEVEL]
+    return gradient[TWO_LEVEL], goals(cells, forward, backward)
 
 
 def central(function: Callable[[float], Array], at: float, step: float) -> float:
@@ -300,7 +321,7 @@ def central(function: Callable[[float], Array], at: float, step: float) -> float
     return (4 * near - far) / 3
 
 
-def check(cells: int, single: Controls) -> None:
+def check(cells: int, single: Controls) -> list[Record]:
     """Print our gradient in float64 and in float32 against float64 differences of the same scheme."""
     given = controls("float64")
     fields = tumour(cells, "float64"), laplacian(cells, "float64")
@@ -317,11 +338,15 @@ def check(cells: int, single: Controls) -> None:
     def moved(h: float, direction: Controls) -> Array:
         return ours(*fields, "none", jax.tree.map(lambda a, d: a + h * d, given, direction))
 
-    print("\nhepatojax against float64 central differences of its own scheme: float64, float32")
+    records = []
+    print("\nhepatojax against float64 central differences of its own scheme")
     for name, direction in directions.items():
         truth = central(partial(moved, direction=direction), 0.0, 1e-3)
         found = [sum(float(jnp.vdot(a, d)) for a, d in zip(g, direction, strict=True)) for g in (double, single)]
-        print(f"{name:12s}" + "".join(f" {gap(along, truth):8.1e}" for along in found), flush=True)
+        for (precision, bound), along in zip(ERROR_BOUND.items(), found, strict=True):
+            told_of = ("gradient", f"derivative by {name} against differences, {precision}", gap(along, truth))
+            records += told([at_most(*told_of, bound, "-", "P3")])
+    return records
 
 
 # second table
@@ -379,8 +404,9 @@ def reverse_slope(problem: Supplied, degree: Array, diffusivity: float, steps: i
     return float(jax.jit(jax.grad(objective))(jnp.asarray(diffusivity)))
 
 
-def stiffness(cells: int) -> None:
+def stiffness(cells: int) -> list[Record]:
     """Print a line for each stiffness: relative errors of dJ/dD."""
+    records = []
     double = jax.tree.map(jnp.asarray, supplied(cells))
     single = jax.tree.map(lambda a: a.astype("float32"), double)
     matrix = laplacian(cells, "float64")
@@ -406,17 +432,24 @@ def stiffness(cells: int) -> None:
             f"{number:13.0e} {exact:11.3e} {differences:19.1e} {gap(found, exact):13.1e} {rounded:8.1e} {back:>12s}",
             flush=True,
         )
+        at = f"12 D T / dx^2 = {number:.0e}"
+        records += [
+            at_most("gradient", f"dJ/dD against differences, {at}", differences, ERROR_BOUND["float64"], "-", "P3"),
+            at_most("gradient", f"dJ/dD, float32 against float64, {at}", rounded, ERROR_BOUND["float32"], "-", "P3"),
+            reported("gradient", f"dJ/dD against the exact answer, {at}", gap(found, exact), "-", "P3"),
+        ]
+    return records
 
 
-def main() -> None:
+def main(arguments: list[str]) -> list[Record]:
     """Print both tables."""
     os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # before JAX makes its threads
     jax.config.update("jax_enable_x64", True)
-    cells = int(sys.argv[1]) if len(sys.argv) > 1 else 64
+    cells = int(arguments[0]) if arguments else 64
     print(f"jax {jax.__version__}, diffrax {diffrax.__version__}, {jax.devices()[0]}")
-    check(cells, compare(cells))
-    stiffness(STIFF_CELLS)
+    single, records = compare(cells)
+    return records + check(cells, single) + stiffness(STIFF_CELLS)
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

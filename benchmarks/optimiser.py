@@ -1,6 +1,6 @@
 """The optimiser against a grid search on the same two-variable problem, and its best dose on a finer grid.
 
-    python benchmarks/optimiser.py [nx ny nz, default 26 30 8] [finer grid, default 52 60 16]
+    python benchmarks/optimiser.py [nx ny nz, default 26 30 8] [finer grid, default 52 60 16] [--json FILE]
 
 One portal infusion into the acute-on-chronic failure of experiment 01: its start (day 0 to 7) and its cells per kg (1e5
 to 2e7, on a log scale) are free. What is maximised is functional mass on day 14 less a cost of 0.002 for each 1e6
@@ -11,14 +11,15 @@ beside its neighbours on the finer grid, where it should stay the best, with how
 """
 
 import dataclasses
-import sys
 import time
 from pathlib import Path
 
 import jax
 import numpy as np
+from records import run, told
 
 import hepatojax as hj
+from hepatojax.checks.records import Record, at_least, at_most, reported
 from hepatojax.scenario import ArmSpec, InfusionSpec, Scenario
 from hepatojax.status import Status
 from hepatojax.studies.objective import Aim, Limit
@@ -26,6 +27,7 @@ from hepatojax.studies.optimise import FEASIBLE, DoseOptimum, Verdict
 from hepatojax.studies.problem import DoseProblem
 from hepatojax.studies.variables import Variable
 
+SOURCE = "benchmarks/optimiser.py"
 CASE = Path(__file__).parents[1] / "experiments" / "01_acute_liver_failure" / "case.toml"
 END_H = 336.0
 DOSE = InfusionSpec(start_h=1.0, duration_h=0.5, cells_per_kg=1e6, route="portal")
@@ -36,6 +38,7 @@ POINTS = 14
 STARTS = 8
 CALLS = 40
 SOON = 20  # calls within which the grid's best should be reached
+SOON_BOUND = 5  # starts that should
 REACHED = 1e-3  # share of the range of the grid's objective within which a start counts as there
 SAME = 1e-4  # relative difference of two objectives that are one optimum
 STEP = 0.05  # of the neighbours on the finer grid, in 0..1
@@ -64,8 +67,8 @@ def calls_until(optimum: DoseOptimum, start: int, least: float) -> int | None:
     return next((number for number, each in enumerate(good, start=1) if each), None)
 
 
-def told(optimum: DoseOptimum, best: float, extent: float) -> None:
-    """The table of the starts and the figures to look at."""
+def table(optimum: DoseOptimum, best: float, extent: float) -> list[Record]:
+    """The table of the starts, and the figures to look at."""
     reached = [calls_until(optimum, start, best - REACHED * extent) for start in range(len(optimum.starts))]
     print(f"{'start':>5} {'objective':>12} {'behind grid':>12} {'reached':>7} {'calls':>5} {'residual':>9}  x, verdict")
     for number, start in enumerate(optimum.starts):
@@ -80,12 +83,18 @@ def told(optimum: DoseOptimum, best: float, extent: float) -> None:
     soon = sum(calls is not None and calls <= SOON for calls in reached)
     converged = [start.objective for start in optimum.starts if start.verdict == Verdict.CONVERGED]
     same = sum(abs(each - optimum.objective) <= SAME * abs(optimum.objective) for each in converged)
-    print(f"starts at the grid's best, to {REACHED:g} of its range, within {SOON} calls: {soon} of {len(reached)}")
-    print(f"starts that converge within {CALLS}: {len(converged)}; of these within {SAME:g} of the best: {same}")
+    name = f"starts of {len(reached)} at the grid's best, to {REACHED:g} of its range, within {SOON} calls"
     print(f"{optimum.message}; {optimum.values}; limits {optimum.limits}; multipliers {optimum.multipliers}")
+    return told(
+        [
+            at_least("optimiser", name, soon, SOON_BOUND, "starts", SOURCE),
+            reported("optimiser", f"starts that converge within {CALLS} calls", len(converged), "starts", SOURCE),
+            reported("optimiser", f"of these within {SAME:g} of the best", same, "starts", SOURCE),
+        ]
+    )
 
 
-def confirmed(problem: DoseProblem, x: np.ndarray) -> None:
+def confirmed(problem: DoseProblem, x: np.ndarray) -> list[Record]:
     """The objective at a place and its four neighbours, how each run ended, and how far the place keeps the limit."""
     places = np.concatenate([x[None], x + STEP * np.concatenate([np.eye(2), -np.eye(2)])])
     inside = ((places >= 0.0) & (places <= 1.0)).all(axis=1)
@@ -94,11 +103,17 @@ def confirmed(problem: DoseProblem, x: np.ndarray) -> None:
         ended = Status(int(status)).name.lower()
         print(f"  x {place[0]:.4f} {place[1]:.4f}  objective {value:.7f}  excess {excess:+.4f}  {ended}")
     excess = outcome.limits[0, 0]
-    verdict = "kept" if outcome.status[0] == Status.OK and excess <= FEASIBLE else "not kept"
-    print(f"there the best has an excess of {excess:+.2%} of the limit, which is {verdict}")
+    kept = (outcome.status == Status.OK) & (outcome.limits <= FEASIBLE).all(axis=1)
+    better = int((kept & (outcome.objective > outcome.objective[0]))[1:].sum())
+    return told(
+        [
+            at_most("optimiser", "finer grid: neighbours that are better and keep the limit", better, 0, "-", SOURCE),
+            reported("optimiser", "finer grid: excess of the best over its limit", excess, "-", SOURCE),
+        ]
+    )
 
 
-def main(arguments: list[str]) -> None:
+def main(arguments: list[str]) -> list[Record]:
     """Search, optimise, confirm."""
     jax.config.update("jax_enable_x64", True)
     numbers = [int(text) for text in arguments]
@@ -108,15 +123,21 @@ def main(arguments: list[str]) -> None:
     places, objectives = grid_search(problem)
     best, worst = objectives.max(), objectives[np.isfinite(objectives)].min()
     kept = np.isfinite(objectives).sum()
-    print(f"grid search on {coarse}: {time.process_time() - began:.0f} CPU s, {kept} of {len(places)} places kept")
+    searched = time.process_time() - began
+    print(f"grid search on {coarse}: {searched:.0f} CPU s, {kept} of {len(places)} places kept")
     print(f"best {best:.7f} at {places[objectives.argmax()]}, worst {worst:.7f}", flush=True)
     began = time.process_time()
     optimum = hj.optimise_dose(problem, starts=STARTS, calls=CALLS, certificate=False)  # which tests/unit/studies has
-    print(f"optimiser: {time.process_time() - began:.0f} CPU s with compilation")
-    told(optimum, best, best - worst)
+    records = told(
+        [
+            reported("optimiser", "grid search", searched, "CPU s", SOURCE),
+            reported("optimiser", "optimiser with compilation", time.process_time() - began, "CPU s", SOURCE),
+        ]
+    )
+    records += table(optimum, best, best - worst)
     print(f"on {fine}:", flush=True)
-    confirmed(problem_on(fine), optimum.x)
+    return records + confirmed(problem_on(fine), optimum.x)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1:])
+    run(main)

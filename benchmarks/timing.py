@@ -1,6 +1,6 @@
 """The derivative of an endpoint by the start of an infusion: is it that of the model, or of its macro-steps?
 
-    python benchmarks/timing.py [cells of the column, default 4]
+    python benchmarks/timing.py [cells of the column, default 4] [--json FILE]
 
 One portal infusion of half an hour into an injured liver (a column, float64) starts in the first 36 h. Forward mode
 differentiates functional mass and the MSC in the liver on day 3 and on day 14 by its start, with 6 macro-steps a day
@@ -14,7 +14,6 @@ edge. Between two edges the derivative is nearly a straight line; what it is off
 an edge it makes up while the edge cuts the infusion in two.
 """
 
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,12 +25,15 @@ import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from jax import Array
+from records import run
 
 import hepatojax as hj
+from hepatojax.checks.records import Record, at_most, reported
 from hepatojax.checks.validate.course import column_case
 from hepatojax.scenario import DiseaseSpec, GridSpec, InfusionSpec
 from hepatojax.status import Status
 
+SOURCE = "benchmarks/timing.py"
 FIGURE = Path(__file__).with_suffix(".png")
 CASE = column_case(
     disease=DiseaseSpec(lesion_fraction=0.5, activity=0.5),
@@ -68,8 +70,8 @@ def solver(cells: int, steps_per_day: int) -> Solver:
 
     def course(start: Array) -> tuple[Array, Array]:
         moved = replace(schedule, start_h=schedule.start_h.at[0].set(start))
-        run = hj.simulate(model, state, moved, end_h=24.0 * DAYS[-1], start_h=0.0, adjoint="none")
-        return jnp.stack([run.endpoints[name][at] for name in ENDPOINTS]), run.status
+        found = hj.simulate(model, state, moved, end_h=24.0 * DAYS[-1], start_h=0.0, adjoint="none")
+        return jnp.stack([found.endpoints[name][at] for name in ENDPOINTS]), found.status
 
     @jax.jit
     @jax.vmap
@@ -97,7 +99,7 @@ def drawn(seed: int, margin_h: float) -> np.ndarray:
     return np.sort(starts)
 
 
-def compare(title: str, starts: np.ndarray, coarse: Response, fine: Response) -> None:
+def compare(title: str, starts: np.ndarray, coarse: Response, fine: Response) -> list[Record]:
     """Print a line for each start, and the largest difference of each column beside the bound."""
     off = (np.abs(coarse.slope - fine.slope) / np.abs(fine.slope)).reshape(len(starts), -1)
     columns = [f"{name} day {day}" for name in ENDPOINTS for day in DAYS]
@@ -108,7 +110,11 @@ def compare(title: str, starts: np.ndarray, coarse: Response, fine: Response) ->
     whole = starts % STEP_H <= STEP_H - DURATION_H  # no edge cuts the infusion in two
     for what, worst in (("largest", off.max(axis=0)), ("largest of uncut", off[whole].max(axis=0))):
         print(f"{what:>21}" + "".join(f"{each:24.2%}" for each in worst))
-        print(f"{f'within {BOUND:.0%}':>21}" + "".join(f"{'yes' if each <= BOUND else 'NO':>24}" for each in worst))
+        print(f"{f'within {BOUND:.0%}':>21}" + "".join(f"{'met' if each <= BOUND else 'missed':>24}" for each in worst))
+    return [
+        at_most("timing", f"{title}: largest difference, {name}", each, BOUND, "-", SOURCE)
+        for name, each in zip(columns, off.max(axis=0), strict=True)
+    ]
 
 
 def shown() -> np.ndarray:
@@ -121,17 +127,22 @@ def shown() -> np.ndarray:
     return np.sort(np.concatenate([even, beside[beside < SHOWN_H[1]], within.ravel()]))
 
 
-def jumps(steps_per_day: int, respond: Solver) -> None:
+def jumps(steps_per_day: int, respond: Solver) -> list[Record]:
     """Print the jump of values and derivatives where a start, or an end, crosses an edge, relative to their size."""
     print(
         f"jump at the edge at {EDGE_H:g} h with {steps_per_day} macro-steps a day, {BESIDE_H:g} h before to behind it:"
     )
+    records = []
     for what, edge in (("start", EDGE_H), ("end", EDGE_H - DURATION_H)):
         before, behind = (part for part in zip(*respond(np.asarray([edge - BESIDE_H, edge + BESIDE_H])), strict=True))
         value, slope = (np.abs(b - a) / np.abs(b) for a, b in zip(before, behind, strict=True))
         for i, j in np.ndindex(value.shape):
             name = f"{ENDPOINTS[i]} day {DAYS[j]}"
             print(f"  {what:>5}, {name:>22}: value {value[i, j]:.1e}, derivative {slope[i, j]:.1%}", flush=True)
+            told = f"jump where the {what} crosses an edge, {steps_per_day} macro-steps a day: {name}"
+            records.append(reported("timing", f"{told}, value", value[i, j], "-", SOURCE))
+            records.append(reported("timing", f"{told}, derivative", slope[i, j], "-", SOURCE))
+    return records
 
 
 def draw(starts: np.ndarray, coarse: Response, fine: Response) -> None:
@@ -166,13 +177,13 @@ def draw(starts: np.ndarray, coarse: Response, fine: Response) -> None:
     figure.savefig(FIGURE, dpi=150)
 
 
-def main() -> None:
+def main(arguments: list[str]) -> list[Record]:
     """Print the tables and draw the figure."""
     jax.config.update("jax_enable_x64", True)
-    cells = int(sys.argv[1]) if len(sys.argv) > 1 else 4
+    cells = int(arguments[0]) if arguments else 4
     parts = (drawn(0, MARGIN_H), drawn(1, 0.0), shown())
     every, cuts = np.concatenate(parts), np.cumsum([STARTS, STARTS])
-    found = {}
+    found, records = {}, []
     for steps_per_day in (COARSE, FINE):
         begun = time.perf_counter()
         respond = solver(cells, steps_per_day)
@@ -180,13 +191,15 @@ def main() -> None:
         found[steps_per_day] = [Response(*each) for each in zip(value, slope, strict=True)]
         seconds = time.perf_counter() - begun
         print(f"\n{steps_per_day} macro-steps a day: {len(every)} starts in {seconds:.0f} s with compilation")
-        jumps(steps_per_day, respond)
+        records += jumps(steps_per_day, respond)
+        records.append(reported("timing", f"{steps_per_day} macro-steps a day, all starts", seconds, "s", SOURCE))
     apart, anywhere, drawing = zip(parts, *found.values(), strict=True)
-    compare(f"starts at least {MARGIN_H} h from an edge", *apart)
-    compare("starts anywhere", *anywhere)
+    records += compare(f"starts at least {MARGIN_H} h from an edge", *apart)
+    records += compare("starts anywhere", *anywhere)
     draw(*drawing)
     print(f"\n{FIGURE}")
+    return records
 
 
 if __name__ == "__main__":
-    main()
+    run(main)

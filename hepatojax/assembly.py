@@ -25,13 +25,12 @@ from hepatojax.parameters.registry import (
     ParameterError,
     Parameters,
     from_registry,
-    load_parameters,
     replaced,
-    switched_off,
 )
+from hepatojax.parameters.registry import registry_of as registry_of
 from hepatojax.presets import Presets, digest, kept
 from hepatojax.rest import STANDS_STILL, Rest, derive_rest, first_guess, rest_state, with_rest
-from hepatojax.scenario import DEFAULT_SPACING_UM, LobuleSpec, Scenario, domain_extent_um, grid_cells
+from hepatojax.scenario import DEFAULT_SPACING_UM, LobuleSpec, PatientSpec, Scenario, domain_extent_um, grid_cells
 from hepatojax.state import LiverState
 from hepatojax.status import SimulationError, Status
 from hepatojax.therapy.product import cell_product
@@ -49,17 +48,11 @@ _BUILT_ONCE = ("geometry.lobule", "geometry.central", "geometry.portal", "produc
 TOLERANCE = {"float32": 1e-5, "float64": 1e-10}
 
 
-def registry_of(scenario: Scenario) -> Parameters:
-    """The parameters of a scenario: its species, its overrides, and amplification off if it asks for that."""
-    off = switched_off("amplification") if scenario.direct_only else {}
-    return load_parameters(scenario.species, {**scenario.parameters, **off})
-
-
 def build_lobule(scenario: Scenario, parameters: Parameters, labels: np.ndarray | None = None) -> Lobule:
     """The geometry of a scenario on its grid, with its heterogeneity; septa are scars, see `hepatojax.onset`.
 
     Args:
-        scenario: checked. parameters: of its species.
+        scenario: checked. parameters: see `registry_of`; they hold the sizes.
         labels: image (nz, ny, nx) for the geometry "labels", whose cells are voxels of `grid.spacing_um`.
 
     Raises:
@@ -69,13 +62,12 @@ def build_lobule(scenario: Scenario, parameters: Parameters, labels: np.ndarray 
     if spec.geometry == "labels":
         return _labelled_lobule(scenario, parameters, labels)
     sizes = {
-        "radius_um": spec.radius_um or geometry.lobule_radius_um,
-        "height_um": spec.height_um or geometry.lobule_height_um,
-        "central_vein_radius_um": spec.central_vein_radius_um or geometry.central_vein_radius_um,
+        "radius_um": geometry.lobule_radius_um,
+        "height_um": geometry.lobule_height_um,
+        "central_vein_radius_um": geometry.central_vein_radius_um,
     }
-    portal = spec.portal_tract_radius_um or geometry.portal_tract_radius_um
     cells = grid_cells(scenario.grid, spec.geometry, domain_extent_um(spec, **sizes))
-    sizes["portal_tract_radius_um"] = portal
+    sizes["portal_tract_radius_um"] = geometry.portal_tract_radius_um
     if spec.geometry == "well_mixed":
         return well_mixed(**sizes)
     if spec.geometry == "column":
@@ -93,8 +85,8 @@ def _labelled_lobule(scenario: Scenario, parameters: Parameters, labels: np.ndar
     lobule = lobule_from_labels(
         labels,
         (spacing, spacing, spacing),
-        spec.central_vein_radius_um or geometry.central_vein_radius_um,
-        spec.portal_tract_radius_um or geometry.portal_tract_radius_um,
+        geometry.central_vein_radius_um,
+        geometry.portal_tract_radius_um,
         lobules=spec.lobules_in_image,
     )
     return _heterogeneous(spec, lobule)
@@ -113,7 +105,7 @@ def resting_model(
     """The model of a healthy liver with the constants of its rest, derived on its own grid, and its resting state.
 
     Args:
-        scenario: checked. parameters: of its species. lobule: its geometry.
+        scenario: checked. parameters: see `registry_of`. lobule: its geometry.
         presets: where the rest is kept between runs; without it it is derived anew.
 
     Raises:
@@ -129,22 +121,19 @@ def resting_model(
         tolerance=TOLERANCE[run.precision],
     )
     lobule = jax.tree.map(jnp.asarray, lobule)
-    patient = from_registry(Patient, parameters.patient)
-    if scenario.patient.body_mass_kg is not None:
-        patient = dataclasses.replace(patient, body_mass_kg=scenario.patient.body_mass_kg)
     model = LiverModel(
         lobule=lobule,
         parameters=model_parameters(parameters),
         rest={},
         rest_resistance=jnp.ones(()),
-        patient=patient,
+        patient=treated_patient(scenario.patient, parameters),
         product=cell_product(scenario.product, parameters.product),
         disease=Disease(activity=0.0),
         lobule_share=1.0,
         numerics=numerics,
     )
     drive = (run.transport, run.drive, run.pressure_drop_pa)
-    key = repr(("rest", digest(lobule), scenario.species, scenario.patient, *drive, parameters.hash))
+    key = repr(("rest", digest(lobule), scenario.species, *drive, parameters.hash))
     rest = kept(presets, key, first_guess(model), lambda: _derive_rest(model))
     require_rest(rest)
     model = dataclasses.replace(model, rest=rest.constants, rest_resistance=rest.resistance)
@@ -152,6 +141,21 @@ def resting_model(
 
 
 _derive_rest = jax.jit(derive_rest)
+
+
+def treated_patient(spec: PatientSpec, parameters: Parameters) -> Patient:
+    """The patient: sizes from the registry, and from the scenario what is not modelled and scores read.
+
+    Args:
+        spec: of the scenario. parameters: see `registry_of`.
+    """
+    return dataclasses.replace(
+        from_registry(Patient, parameters.patient),
+        sex=spec.sex,
+        sodium_mmol_l=spec.sodium_mmol_l,
+        ascites=spec.ascites,
+        encephalopathy=spec.encephalopathy,
+    )
 
 
 def require_rest(rest: Rest) -> None:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -12,7 +15,18 @@ from hepatojax.biology.secretion import SIGNALS
 from hepatojax.body.circulation import Inflow, arterial_share, liver_inflow
 from hepatojax.body.plasma import domain_closure
 from hepatojax.mechanism import MEAN, Fields, pytree
-from hepatojax.model import ENERGY, HGF_SECRETION, LICENSING, SECRETION, LiverModel, evaluate, structure
+from hepatojax.model import (
+    BODY_STATES,
+    ENERGY,
+    HGF_SECRETION,
+    LICENSING,
+    POOLS,
+    SECRETION,
+    VOXEL_STATES,
+    LiverModel,
+    evaluate,
+    structure,
+)
 from hepatojax.numerics.adjoint import in_turn
 from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import Grid
@@ -20,10 +34,27 @@ from hepatojax.state import Circulation, QuasiSteady
 from hepatojax.status import Status
 from hepatojax.tissue.arrival import Arrival, unit_arrival
 from hepatojax.tissue.flow import Flow, superficial_speed
-from hepatojax.tissue.oxygen import Oxygen, mixed_inlet_mmHg, solve_oxygen
+from hepatojax.tissue.oxygen import Oxygen, OxygenParameters, mixed_inlet_mmHg, pressure_of, solve_oxygen
 from hepatojax.tissue.perfusion import Perfusion, solve_perfusion
 from hepatojax.tissue.signals import BodyClosure, Signal, SignalParameters, solve_signal
 from hepatojax.units import SECONDS_PER_HOUR
+
+STATES_AT_FAULT = (*VOXEL_STATES, *BODY_STATES, "liver_volume", *POOLS)
+FIELDS_AT_FAULT = ("", "pressure", "oxygen", *SIGNALS, "arrival", "occupancy", *STATES_AT_FAULT)
+NOWHERE = -1
+
+
+@pytree
+class Failure:
+    """The first failure of a macro-step and its place, small enough to be kept of every step.
+
+    status: `Status` code. field: index into `FIELDS_AT_FAULT`, 0 for none. voxel: (z, y, x) of the largest imbalance
+    or of the first wrong value, `NOWHERE` where none is known.
+    """
+
+    status: Int[Array, "*t"]
+    field: Int[Array, "*t"]
+    voxel: Int[Array, "*t 3"]
 
 
 @pytree
@@ -32,17 +63,17 @@ class Evidence:
 
     terms: quantity -> term -> rate of the domain [quantity's unit x um3/s]. gained: quantity -> what enters it.
     imbalance: quantity -> entered - left. statistics: solver -> iterations or relative residual.
-    status: first failure. worst_voxel: (z, y, x) of the largest oxygen imbalance.
-    extraction: of oxygen [-].
+    failure: the first one. extraction: of oxygen [-]. outlet_mmHg: partial pressure of oxygen in the blood that leaves
+        [mmHg].
     """
 
     terms: dict[str, dict[str, Float[Array, ""]]]
     gained: dict[str, Float[Array, ""]]
     imbalance: dict[str, Float[Array, ""]]
     statistics: dict[str, Float[Array, ""]]
-    status: Int[Array, ""]
-    worst_voxel: Int[Array, " 3"]
+    failure: Failure
     extraction: Float[Array, ""]
+    outlet_mmHg: Float[Array, ""]
 
 
 def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) -> tuple[QuasiSteady, Fields, Evidence]:
@@ -96,7 +127,7 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
             resistance=perfusion.resistance,
         ),
     )
-    return solved, fields, _evidence(grid, perfusion, oxygen, signals, arrival)
+    return solved, fields, _evidence(grid, perfusion, oxygen, model.parameters.oxygen, signals, arrival)
 
 
 def blood_flow(model: LiverModel, relative: Array) -> Float[Array, ""]:
@@ -230,7 +261,12 @@ def _closure(model: LiverModel, name: str, fields: Fields, potency: ArrayLike) -
 
 
 def _evidence(
-    grid: Grid, perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal], arrival: Arrival
+    grid: Grid,
+    perfusion: Perfusion,
+    oxygen: Oxygen,
+    carriage: OxygenParameters,
+    signals: dict[str, Signal],
+    arrival: Arrival,
 ) -> Evidence:
     terms = {"oxygen": {"inflow": oxygen.inflow, "outflow": oxygen.outflow, "uptake": oxygen.uptake}}
     gained = {"oxygen": oxygen.inflow}
@@ -244,42 +280,83 @@ def _evidence(
             "taken_up": signal.taken_up,
             "cleared": signal.cleared,
         }
-    solved = jnp.stack([signal.converged for signal in signals.values()]).all()
     return Evidence(
         terms=terms,
         gained=gained,
         imbalance=imbalance,
-        statistics=_statistics(perfusion, oxygen, signals),
-        status=first_failure(
-            (perfusion.converged, Status.PRESSURE_NOT_CONVERGED),
-            (oxygen.converged, Status.OXYGEN_NOT_CONVERGED),
-            (solved, Status.SIGNALS_NOT_CONVERGED),
-            (arrival.converged, Status.ARRIVAL_NOT_CONVERGED),
-        ),
-        worst_voxel=jnp.stack(jnp.unravel_index(oxygen.worst_cell, grid.shape)).astype(jnp.int32),
+        statistics=_statistics(perfusion, oxygen, signals, arrival),
+        failure=_first_of_solves(grid, perfusion, oxygen, signals, arrival),
         extraction=oxygen.uptake / oxygen.inflow,
+        outlet_mmHg=pressure_of(oxygen.outlet_mM, carriage),
     )
 
 
-def _statistics(perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal]) -> dict[str, Array]:
-    def worst(values: list[Array]) -> Array:
-        return jnp.max(jnp.stack([jnp.max(value).astype(jnp.float64) for value in values]))
+def _first_of_solves(
+    grid: Grid, perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal], arrival: Arrival
+) -> Failure:
+    solved = [
+        (s.converged, failure(Status.SIGNALS_NOT_CONVERGED, name, s.worst_cell, grid)) for name, s in signals.items()
+    ]
+    return first_failure(
+        (perfusion.converged, failure(Status.PRESSURE_NOT_CONVERGED, "pressure")),
+        (oxygen.converged, failure(Status.OXYGEN_NOT_CONVERGED, "oxygen", oxygen.worst_cell, grid)),
+        *solved,
+        (arrival.converged, failure(Status.ARRIVAL_NOT_CONVERGED, "arrival", arrival.worst_cell, grid)),
+    )
 
+
+def _statistics(
+    perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal], arrival: Arrival
+) -> dict[str, Float[Array, ""]]:
+    """Of each solve, in float64; of the signals the largest of all, and the residual of each."""
+    residuals = {f"signal_residual_{name}": s.residual.astype(jnp.float64) for name, s in signals.items()}
     return {
         "pressure_iterations": perfusion.iterations.astype(jnp.float64),
         "pressure_residual": perfusion.residual.astype(jnp.float64),
         "oxygen_newton_steps": oxygen.newton_iterations.astype(jnp.float64),
         "oxygen_iterations": oxygen.linear_iterations.astype(jnp.float64),
         "oxygen_residual": oxygen.residual.astype(jnp.float64),
-        "signal_sweeps": worst([signal.sweeps for signal in signals.values()]),
-        "signal_iterations": worst([signal.iterations for signal in signals.values()]),
-        "signal_residual": worst([signal.residual for signal in signals.values()]),
+        "signal_sweeps": largest(signal.sweeps for signal in signals.values()),
+        "signal_iterations": largest(signal.iterations for signal in signals.values()),
+        "signal_residual": largest(residuals.values()),
+        **residuals,
+        "arrival_iterations": arrival.iterations.astype(jnp.float64),
+        "arrival_residual": arrival.residual.astype(jnp.float64),
     }
 
 
-def first_failure(*tests: tuple[Array, Array | Status]) -> Int[Array, ""]:
-    """Status of the first test that did not pass, OK if all did."""
-    status = jnp.asarray(Status.OK, jnp.int32)
-    for passed, failure in reversed(tests):
-        status = jnp.where(passed, status, jnp.asarray(failure, jnp.int32))
-    return status
+def largest(values: Iterable[Array]) -> Float[Array, ""]:
+    """The largest entry of some scalars or arrays, in float64 [their unit]."""
+    return jnp.max(jnp.stack([jnp.max(value).astype(jnp.float64) for value in values]))
+
+
+def failure(
+    status: Status | Array, field: str | Array = "", cell: Array | None = None, grid: Grid | None = None
+) -> Failure:
+    """A failure at its place.
+
+    Args:
+        field: name, or index into `FIELDS_AT_FAULT`. cell: flat index in the grid, where one is known; negative for
+            none.
+    """
+    number = FIELDS_AT_FAULT.index(field) if isinstance(field, str) else field
+    voxel = jnp.full(3, NOWHERE, jnp.int32)
+    if cell is not None and grid is not None:
+        _, ny, nx = grid.shape
+        flat = cell.astype(jnp.int32)
+        row = lax.div(flat, jnp.int32(nx))
+        place = jnp.stack([lax.div(row, jnp.int32(ny)), lax.rem(row, jnp.int32(ny)), lax.rem(flat, jnp.int32(nx))])
+        voxel = jnp.where(cell < 0, voxel, place)
+    return Failure(jnp.asarray(status, jnp.int32), jnp.asarray(number, jnp.int32), voxel)
+
+
+def first_failure(*tests: tuple[Array, Failure]) -> Failure:
+    """That of the first test that did not pass, `Status.OK` if all did.
+
+    Args:
+        tests: whether each passed, and its failure.
+    """
+    first = failure(Status.OK)
+    for passed, failed in reversed(tests):
+        first = jax.tree.map(partial(jnp.where, passed), first, failed)
+    return first

@@ -10,14 +10,23 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from hepatojax.biology.immunity import M2_ORIGINS, m2_by_origin
-from hepatojax.biology.secretion import SIGNALS, secretion_by_population
+from hepatojax.biology.secretion import (
+    ACTIVE_HGF_ORIGINS,
+    SIGNALS,
+    active_hgf_by_origin,
+    secretion_by_population,
+)
 from hepatojax.body.biodistribution import ORGANS
+from hepatojax.body.immune_memory import RESTRAINT_ORIGINS, restraint_by_origin
 from hepatojax.body.scores import albi, child_pugh, meld, meld_3
 from hepatojax.coupling import Evidence
-from hepatojax.mechanism import Fields
+from hepatojax.mechanism import MEAN, Fields
 from hepatojax.model import LiverModel
 from hepatojax.parameters.registry import Scalar
+from hepatojax.scenario import ASCITES, ENCEPHALOPATHY
 from hepatojax.state import QuasiSteady
+from hepatojax.tissue.oxygen import saturation
+from hepatojax.units import SECONDS_PER_HOUR, SECONDS_PER_MINUTE
 
 ZONES = {"periportal": (0.0, 1.0 / 3.0), "midzonal": (1.0 / 3.0, 2.0 / 3.0), "pericentral": (2.0 / 3.0, 1.0)}
 
@@ -61,6 +70,18 @@ def _score(name: str, meaning: str, score: Callable[..., Array], *levels: str, s
     return Endpoint(name, "-", meaning, lambda r: score(*(r.fields[level] for level in levels)), smooth)
 
 
+def _meld_3(r: Reading) -> Array:
+    f, patient = r.fields, r.model.patient
+    levels = (f.bilirubin_mg_dl, f.inr, f.creatinine_mg_dl, f.albumin_g_l)
+    return meld_3(*levels, sodium_mM=patient.sodium_mmol_l, female=float(patient.sex == "female"))
+
+
+def _child_pugh(r: Reading) -> Array:
+    f, patient = r.fields, r.model.patient
+    points = (ASCITES.index(patient.ascites) + 1, ENCEPHALOPATHY.index(patient.encephalopathy) + 1)
+    return child_pugh(f.bilirubin_mg_dl, f.albumin_g_l, f.inr, *points)
+
+
 def _cells_in_liver(r: Reading, field: str) -> Array:
     return r.model.patient.liver_volume_l * r.fields.liver_volume * r.mean(field)
 
@@ -68,6 +89,12 @@ def _cells_in_liver(r: Reading, field: str) -> Array:
 def _cells_per_lobule(r: Reading, field: str) -> Array:
     """Expected number of cells in one lobule."""
     return _cells_in_liver(r, field) * 1e6 / (r.model.domains * r.model.lobule.lobules)
+
+
+def _perfusion(r: Reading) -> Array:
+    """Flow of the liver over its own mass, a tissue density of 1 g/ml as in the registry [ml/min/g]."""
+    at_rest = r.model.parameters.perfusion_at_rest * SECONDS_PER_MINUTE
+    return at_rest * r.fields.flow_relative / r.fields.liver_volume
 
 
 def _share_below(r: Reading, threshold: Scalar) -> Array:
@@ -91,8 +118,8 @@ CLINIC = (
     _field("liver_volume", "-", "liver volume over rest"),
     _score("meld", "MELD with floors and cap", meld, "bilirubin_mg_dl", "inr", "creatinine_mg_dl"),
     _field("meld_smooth", "-", "MELD with smooth floors, for gradients", "meld"),
-    _score("meld_3", "MELD 3.0", meld_3, "bilirubin_mg_dl", "inr", "creatinine_mg_dl", "albumin_g_l"),
-    _score("child_pugh", "Child-Pugh points without ascites", child_pugh, "bilirubin_mg_dl", "albumin_g_l", "inr"),
+    Endpoint("meld_3", "-", "MELD 3.0", _meld_3, smooth=False),
+    Endpoint("child_pugh", "-", "Child-Pugh points", _child_pugh, smooth=False),
     _score("albi", "albumin-bilirubin score", albi, "bilirubin_mg_dl", "albumin_g_l", smooth=True),
     _field("bilirubin_mg_dl", "mg/dl", "bilirubin in plasma"),
     _field("albumin_g_l", "g/l", "albumin in plasma"),
@@ -139,9 +166,19 @@ TISSUE = (
         smooth=False,
     ),
     Endpoint("oxygen_extraction", "-", "oxygen taken up over oxygen delivered", lambda r: r.evidence.extraction),
+    Endpoint(
+        "oxygen_outlet", "mmHg", "partial pressure of oxygen in the blood that leaves", lambda r: r.evidence.outlet_mmHg
+    ),
+    Endpoint(
+        "saturation_outlet",
+        "-",
+        "oxygen saturation of the blood that leaves",
+        lambda r: saturation(r.evidence.outlet_mmHg, r.model.parameters.oxygen),
+    ),
 )
 BLOOD = (
     _field("flow", "-", "blood flow of the liver over rest", "flow_relative"),
+    Endpoint("perfusion", "ml/min/g", "blood flow of the liver over its mass", _perfusion),
     _field("portal_gradient", "-", "portal pressure gradient over rest", "portal_gradient_relative"),
     _mean("blocked_fraction", "-", "sinusoids plugged by cells", "blocked"),
     _field("blocked_peak", "-", "sinusoids plugged by cells, largest share within the macro-step"),
@@ -170,6 +207,16 @@ def _source_of_hgf(population: str) -> Endpoint:
     return Endpoint(f"source_hgf_by_{population}", "nM/h", f"HGF made by {population}, mean over the lobule", value)
 
 
+def _source_of_active_hgf(origin: str) -> Endpoint:
+    def value(r: Reading) -> Array:
+        active = active_hgf_by_origin(r.fields, r.model.parameters.biology.secretion)[origin]
+        return r.model.grid.mean(active) * SECONDS_PER_HOUR / r.model.parameters.signals["hgf"].exchange_time_s
+
+    how = origin.replace("_", " ")
+    meaning = f"HGF made active: {how}, at the pace of its exchange with plasma, mean over the lobule"
+    return Endpoint(f"source_active_hgf_by_{origin}", "nM/h", meaning, value)
+
+
 def _source_of_m2(origin: str) -> Endpoint:
     def value(r: Reading) -> Array:
         return r.model.grid.mean(m2_by_origin(r.fields, r.model.parameters.biology.immunity)[origin])
@@ -189,10 +236,21 @@ def _source_of_regulation(organ: str) -> Endpoint:
     return Endpoint(f"source_education_by_{organ}", "1e6 cells/h", meaning, value)
 
 
+def _source_of_restraint(origin: str) -> Endpoint:
+    def value(r: Reading) -> Array:
+        fields = r.fields.with_({f"{MEAN}macrophage_m1": r.mean("macrophage_m1")})
+        return restraint_by_origin(fields, r.model.parameters.immune_memory)[origin]
+
+    meaning = f"effector T cells kept from being made by {origin.replace('_', ' ')}"
+    return Endpoint(f"source_restraint_by_{origin}", "1/h", meaning, value)
+
+
 SOURCES = (
     *(_source_of_hgf(population) for population in ("resident", "macrophage_m2", "stellate", "msc")),
+    *(_source_of_active_hgf(origin) for origin in ACTIVE_HGF_ORIGINS),
     *(_source_of_m2(origin) for origin in M2_ORIGINS),
     *(_source_of_regulation(organ) for organ in (*ORGANS, "liver")),
+    *(_source_of_restraint(origin) for origin in RESTRAINT_ORIGINS),
 )
 
 ENDPOINTS: dict[str, Endpoint] = {e.name: e for e in (*CLINIC, *TISSUE, *BLOOD, *CELLS, *SOURCES)}

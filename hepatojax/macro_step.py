@@ -14,7 +14,17 @@ from jaxtyping import Array, Bool, Float, Int
 from hepatojax.biology.stem_cells import plugging_within
 from hepatojax.body.biodistribution import ORGANS, PoolCourse, Trapped, deaths_per_hour, distribute
 from hepatojax.body.immune_memory import educated_outside
-from hepatojax.coupling import Evidence, first_failure, solve_quasi_steady
+from hepatojax.coupling import (
+    FIELDS_AT_FAULT,
+    NOWHERE,
+    STATES_AT_FAULT,
+    Evidence,
+    Failure,
+    failure,
+    first_failure,
+    largest,
+    solve_quasi_steady,
+)
 from hepatojax.endpoints import endpoints_of
 from hepatojax.mechanism import Arrival, Fields, Rates, pytree
 from hepatojax.model import (
@@ -32,11 +42,19 @@ from hepatojax.model import (
     structure,
 )
 from hepatojax.numerics.adjoint import one_by_one, scan_steps
+from hepatojax.numerics.grid import Grid
 from hepatojax.numerics.positive_step import Budget, predict_middle, step_states
 from hepatojax.state import LiverState, QuasiSteady
 from hepatojax.status import Status
 from hepatojax.therapy.schedule import DoseSchedule
-from hepatojax.tissue.migration import chemotactic_potential, crowding_potential, migrate, relaxed_occupancy
+from hepatojax.tissue.carried import Verified
+from hepatojax.tissue.migration import (
+    Motion,
+    chemotactic_potential,
+    crowding_potential,
+    migrate,
+    relaxed_occupancy,
+)
 from hepatojax.units import SECONDS_PER_HOUR
 
 CELL_KINDS = {"msc": ("msc_adherent", "msc_engrafted"), "label": ("msc_label",)}
@@ -56,14 +74,18 @@ class StepReport:
     """What one macro-step tells.
 
     endpoints: at its end, see `hepatojax.endpoints`. ledger: integrals over it. statistics: of its solves.
-    status: first failure. worst_voxel: (z, y, x) of the largest oxygen imbalance.
+    failure: the first one.
     """
 
     endpoints: Fields
     ledger: LedgerTerms
     statistics: dict[str, Float[Array, ""]]
-    status: Int[Array, ""]
-    worst_voxel: Int[Array, " 3"]
+    failure: Failure
+
+    @property
+    def status(self) -> Int[Array, "*t"]:
+        """`Status` code of the first failure."""
+        return self.failure.status
 
 
 def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> tuple[LiverState, StepReport]:
@@ -104,18 +126,17 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
         sources=_arrivals(model, state, courses, trapped, solved),
         tracked=("msc_adherent", "msc_engrafted", "msc_label"),
     )
-    moved = jnp.asarray(True)
+    motion, unmoved = {}, first_failure()
     if model.numerics.migration:
-        end, moved = move_cells(model, end, solved, volume_end)
+        end, motion, unmoved = move_cells(model, end, solved, volume_end)
     following = _following(state, end, volume_end, courses, solved)
     final = respond(model, Fields({**given, **end, **following.body}), solved)
     peak = _blocked_peak(model, state, trapped, solved, final.blocked)
     report = StepReport(
         endpoints=endpoints_of(model, Fields({**final, "blocked_peak": peak}), solved, evidence),
         ledger=_ledger(model, state, following, courses, budgets, evidence),
-        statistics=evidence.statistics,
-        status=_status(model, evidence.status, moved, following),
-        worst_voxel=evidence.worst_voxel,
+        statistics={**evidence.statistics, **motion},
+        failure=_failure(model, evidence.failure, unmoved, following),
     )
     return following, report
 
@@ -254,7 +275,7 @@ def _following(
 
 def move_cells(
     model: LiverModel, states: dict[str, Array], solved: QuasiSteady, volume: Float[Array, ""]
-) -> tuple[dict[str, Array], Bool[Array, ""]]:
+) -> tuple[dict[str, Array], dict[str, Float[Array, ""]], Failure]:
     """Hepatocytes move down crowding, MSC spread and drift up CXCL12; one implicit, positive step, first order.
 
     Living MSC take their label along.
@@ -264,7 +285,8 @@ def move_cells(
         solved: quasi-steady fields of the step. volume: of the liver over that at rest [-].
 
     Returns:
-        The states with moved cells, the amount of each unchanged; and whether every solve converged.
+        The states with moved cells, the amount of each unchanged; iterations and relative residual, the largest of
+        all solves; and the first failure of them.
 
     Reference: BIOLOGY A5; MODEL 6.
     """
@@ -283,10 +305,20 @@ def move_cells(
         lambda path: migrate(grid, path[0], path[1], path[2], step_h, tolerance=tolerance),
         (jnp.stack([states[name] for name in paths]), jnp.stack(potentials), jnp.asarray(motilities)),
     )
-    converged = eased.converged & moved.converged.all()
     after = dict(zip(paths, moved.density, strict=True))
     label = carried_label(states["msc_label"], states["msc_adherent"], after["msc_adherent"])
-    return {**states, **after, "msc_label": label}, converged
+    return {**states, **after, "msc_label": label}, *_evidence_of_motion(grid, eased, moved, tuple(paths))
+
+
+def _evidence_of_motion(
+    grid: Grid, eased: Verified, moved: Motion, names: tuple[str, ...]
+) -> tuple[dict[str, Array], Failure]:
+    """Largest iteration count and residual of the solves, and the first failure; those of `moved` have it leading."""
+    of_all = {name: largest((getattr(eased, name), getattr(moved, name))) for name in ("iterations", "residual")}
+    status = Status.MOTION_NOT_CONVERGED
+    each = [(moved.converged[i], failure(status, name, moved.worst_cell[i], grid)) for i, name in enumerate(names)]
+    first = first_failure((eased.converged, failure(status, "occupancy", eased.worst_cell, grid)), *each)
+    return {f"motion_{name}": value for name, value in of_all.items()}, first
 
 
 def carried_label(
@@ -340,19 +372,36 @@ def _cells(model: LiverModel, state: LiverState, kind: str) -> Array:
     return litres * liver + sum((state.body[f"{kind}_{organ}"] for organ in ORGANS), jnp.zeros(()))
 
 
-def _status(model: LiverModel, solves: Array, moved: Array, state: LiverState) -> Int[Array, ""]:
-    leaves = jax.tree.leaves((state.voxel, state.body))
-    finite = jnp.stack([jnp.isfinite(leaf).all() for leaf in leaves]).all()
-    positive = jnp.stack([(leaf >= 0).all() for leaf in leaves]).all()
+def _failure(model: LiverModel, solves: Failure, unmoved: Failure, state: LiverState) -> Failure:
     living = state.body["liver_volume"] * model.grid.mean(state.voxel["quiescent"] + state.voxel["primed"])
     alive = living >= model.parameters.growth.dead_liver
     return first_failure(
-        (solves == Status.OK, solves),
-        (moved, Status.MOTION_NOT_CONVERGED),
-        (finite, Status.NOT_FINITE),
-        (positive, Status.NEGATIVE_STATE),
-        (alive, Status.DEAD_LIVER),
+        (solves.status == Status.OK, solves),
+        (unmoved.status == Status.OK, unmoved),
+        _unsound(model.grid, state),
+        (alive, failure(Status.DEAD_LIVER)),
     )
+
+
+def _unsound(grid: Grid, state: LiverState) -> tuple[Bool[Array, ""], Failure]:
+    """Whether every value is finite and positive, and the first that is not; it is sought only where there is one."""
+    states = lax.stop_gradient({**state.voxel, **state.body})
+    finite = jnp.stack([jnp.isfinite(states[name]).all() for name in STATES_AT_FAULT])
+    positive = jnp.stack([(states[name] >= 0).all() for name in STATES_AT_FAULT])
+    all_finite = finite.all()
+    sound = jnp.where(all_finite, positive, finite)
+    first = jnp.argmin(sound)
+
+    def first_cell() -> Array:
+        wrong = jnp.zeros(grid.shape, bool)
+        for number, name in enumerate(VOXEL_STATES):
+            values = states[name]
+            wrong |= (first == number) & ~jnp.where(all_finite, values >= 0, jnp.isfinite(values))
+        return jnp.where(first < len(VOXEL_STATES), jnp.argmax(wrong), NOWHERE)
+
+    cell = lax.cond(sound.all(), lambda: jnp.asarray(NOWHERE, first.dtype), first_cell)
+    status = jnp.where(all_finite, int(Status.NEGATIVE_STATE), int(Status.NOT_FINITE))
+    return sound.all(), failure(status, first + FIELDS_AT_FAULT.index(STATES_AT_FAULT[0]), cell, grid)
 
 
 def advance(

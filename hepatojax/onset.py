@@ -52,7 +52,7 @@ def scarred(spec: LobuleSpec, lobule: Lobule) -> Lobule:
     if spec.fibrotic_septa == 0:
         return lobule
     septa = (spec.fibrotic_septa, spec.fibrotic_contrast, spec.fibrotic_thickness_um, spec.seed)
-    return jax.tree.map(jnp.asarray, fibrotic_septa(lobule, *septa))
+    return jax.tree.map(jnp.asarray, fibrotic_septa(lobule, *septa, gap_fraction=spec.fibrotic_gap_fraction))
 
 
 class Column(NamedTuple):
@@ -101,8 +101,8 @@ def chronic_state(
         return relaxed(scenario, whole, lifted(model, healthy, chronic_column(scenario, parameters, presets)))
 
     numerics = dataclasses.replace(scenario.run, end_h=0.0, save_every_h=0.0, fields=())
-    patient = (scenario.species, scenario.patient, scenario.disease)
-    key = repr(("chronic", digest(ill.lobule), *patient, numerics, parameters.hash))
+    course = (scenario.species, scenario.disease)
+    key = repr(("chronic", digest(ill.lobule), *course, numerics, parameters.hash))
     return kept(presets, key, healthy, compute)
 
 
@@ -114,17 +114,17 @@ def chronic_column(scenario: Scenario, parameters: Parameters, presets: Presets 
     Raises:
         SimulationError: the course failed.
     """
-    spec, lobule = scenario.disease, _size_of(scenario.lobule)
+    spec = scenario.disease
     how = {name: getattr(scenario.run, name) for name in ("transport", "drive", "pressure_drop_pa")}
     run = RunSpec(steps_per_day=CHRONIC_STEPS_PER_DAY, precision="float64", **how)
     reduced = dataclasses.replace(
         scenario,
-        lobule=dataclasses.replace(lobule, geometry="column"),
+        lobule=LobuleSpec(geometry="column"),
         grid=GridSpec(cells=(COLUMN_CELLS, 1, 1)),
         run=run,
     )
     cause = (spec.activity, spec.chronic_days)
-    key = repr(("column", scenario.species, scenario.patient, lobule, run, *cause, parameters.hash))
+    key = repr(("column", scenario.species, run, *cause, parameters.hash))
 
     def compute() -> Column:
         model, state = resting_model(reduced, parameters, build_lobule(reduced, parameters))
@@ -138,16 +138,6 @@ def chronic_column(scenario: Scenario, parameters: Parameters, presets: Presets 
     body = (*BODY_STATES, *POOLS, "liver_volume")
     names = Column(none, dict.fromkeys(VOXEL_STATES, none), dict.fromkeys(body, none))
     return kept(presets, key, names, compute)
-
-
-def _size_of(spec: LobuleSpec) -> LobuleSpec:
-    """Radii and height of a lobule, without its heterogeneity."""
-    return LobuleSpec(
-        radius_um=spec.radius_um,
-        height_um=spec.height_um,
-        central_vein_radius_um=spec.central_vein_radius_um,
-        portal_tract_radius_um=spec.portal_tract_radius_um,
-    )
 
 
 def lifted(model: LiverModel, healthy: LiverState, column: Column) -> LiverState:

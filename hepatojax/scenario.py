@@ -18,6 +18,10 @@ CELL_SOURCES = ("bone_marrow", "adipose", "umbilical_cord")
 DRIVES = ("flow", "pressure")
 TRANSPORTS = ("limited", "upwind")
 PRECISIONS = ("float32", "float64")
+SEXES = ("male", "female")
+# the grades of Child and Pugh, in the order of their points: 1, 2, 3
+ASCITES = ("none", "slight", "moderate")
+ENCEPHALOPATHY = ("none", "grade_1_2", "grade_3_4")
 SIGNALS = ("tnf", "il6", "il10", "tgf_beta", "vegf", "cxcl12", "hgf")
 VOXEL_STATES = (
     "quiescent",
@@ -46,13 +50,26 @@ DEFAULT_SPACING_UM = 20.0
 ARM_NAME_PATTERN = r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}"
 ARM_NAME_RULE = "1 to 64 of A-Z a-z 0-9 . _ -, first a letter or digit, no '..'"
 RESERVED_ARM_NAMES = ("figures",)
+REGISTERED = {
+    "patient.body_mass_kg": "patient.body_mass_kg",
+    "lobule.radius_um": "geometry.lobule_radius_um",
+    "lobule.height_um": "geometry.lobule_height_um",
+    "lobule.central_vein_radius_um": "geometry.central_vein_radius_um",
+    "lobule.portal_tract_radius_um": "geometry.portal_tract_radius_um",
+    "product.diameter_um": "product.diameter_um",
+}
+"""Keys that replace a number of the registry, in its unit -> its name there, whose range holds."""
 
 
 @dataclass(frozen=True)
 class PatientSpec:
-    """Who is treated."""
+    """Who is treated; what is not modelled (sex, sodium, ascites, encephalopathy) enters the clinical scores alone."""
 
     body_mass_kg: float | None = None
+    sex: str = "male"
+    sodium_mmol_l: float = 137.0
+    ascites: str = "none"
+    encephalopathy: str = "none"
 
 
 @dataclass(frozen=True)
@@ -73,6 +90,7 @@ class LobuleSpec:
     fibrotic_septa: int = 0
     fibrotic_contrast: float = 100.0
     fibrotic_thickness_um: float = 30.0
+    fibrotic_gap_fraction: float = 0.1
     seed: int = 0
 
 
@@ -186,6 +204,15 @@ class Scenario:
     arms: tuple[ArmSpec, ...] = (ArmSpec("standard_care"),)
     parameters: Mapping[str, float] = field(default_factory=dict)
     direct_only: bool = False
+
+    def replacements(self) -> dict[str, float]:
+        """Numbers of the registry that a section replaces: "subject.name" -> value in the registry's unit."""
+        values = {name: self._value(key) for key, name in REGISTERED.items()}
+        return {name: value for name, value in values.items() if value is not None}
+
+    def _value(self, key: str) -> float | None:
+        section, name = key.split(".")
+        return getattr(getattr(self, section), name)
 
     def arm(self, name: str) -> ArmSpec:
         """The arm of that name.

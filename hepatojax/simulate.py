@@ -11,12 +11,21 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
+from hepatojax.coupling import FIELDS_AT_FAULT, NOWHERE
 from hepatojax.macro_step import StepReport, advance, advance_jitted
 from hepatojax.mechanism import Fields, pytree
 from hepatojax.model import LiverModel
 from hepatojax.state import LiverState
 from hepatojax.status import SimulationError, Status
 from hepatojax.therapy.schedule import DoseSchedule
+
+_SOLVES = {  # status -> the solve whose statistics say how badly, its count, and what its residual is a share of
+    Status.PRESSURE_NOT_CONVERGED: ("pressure", "iterations", "the inflow"),
+    Status.OXYGEN_NOT_CONVERGED: ("oxygen", "newton_steps", "the inflow"),
+    Status.SIGNALS_NOT_CONVERGED: ("signal", "sweeps", "what is made"),
+    Status.ARRIVAL_NOT_CONVERGED: ("arrival", "iterations", "the inflow"),
+    Status.MOTION_NOT_CONVERGED: ("motion", "iterations", "the right-hand side"),
+}
 
 
 @dataclass(frozen=True)
@@ -56,7 +65,8 @@ class Solution:
     times_h: end of each macro-step [h], (t,). endpoints: named endpoints, each (t,), see `hepatojax.endpoints`.
     saved_times_h: [h], (s,). saved: field -> (s, nz, ny, nx). state: at the end, a start for another run.
     ledger: see `Ledger`. statistics: solver -> largest iteration count and residual of the run.
-    status: `Status` code of the first failure, with the macro-step and the voxel where it struck.
+    status: `Status` code of the first failure, with the macro-step, the field (its index in `FIELDS_AT_FAULT`) and the
+        voxel where it struck, and the statistics of that macro-step; see `hepatojax.coupling.Failure`.
     """
 
     times_h: Float[Array, " t"]
@@ -68,7 +78,9 @@ class Solution:
     statistics: dict[str, Array]
     status: Int[Array, ""]
     failed_step: Int[Array, ""]
+    failed_field: Int[Array, ""]
     failed_voxel: Int[Array, " 3"]
+    failed_statistics: dict[str, Array]
 
     def raise_for_status(self) -> None:
         """Raise if the run failed.
@@ -80,13 +92,29 @@ class Solution:
             raise SimulationError(Status(int(self.status)), self.message())
 
     def message(self) -> str:
-        """One sentence on how the run ended."""
+        """One sentence on how the run ended: what failed, when, how badly, in which field and at which voxel."""
         status = Status(int(self.status))
         if status == Status.OK:
             return "ok"
-        index = int(self.failed_step)
-        voxel = tuple(int(i) for i in self.failed_voxel) if status == Status.OXYGEN_NOT_CONVERGED else None
-        return status.describe(time_h=float(self.times_h[index]), voxel=voxel)
+        voxel = tuple(int(i) for i in self.failed_voxel)
+        return status.describe(
+            time_h=float(self.times_h[int(self.failed_step)]),
+            field=FIELDS_AT_FAULT[int(self.failed_field)] or None,
+            voxel=None if NOWHERE in voxel else voxel,
+            **self._how_badly(status),
+        )
+
+    def _how_badly(self, status: Status) -> dict[str, Any]:
+        """Residual and iterations of the solve that failed, as `Status.describe` takes them; empty for no solve."""
+        if status not in _SOLVES:
+            return {}
+        solve, count, whole = _SOLVES[status]
+        of_one = f"_{FIELDS_AT_FAULT[int(self.failed_field)]}" if solve == "signal" else ""
+        return {
+            "residual": float(self.failed_statistics[f"{solve}_residual{of_one}"]),
+            "relative_to": whole,
+            "iterations": int(self.failed_statistics[f"{solve}_{count}"]),
+        }
 
 
 def simulate(
@@ -174,7 +202,9 @@ def solution_of(model: LiverModel, state: LiverState, reports: StepReport, kept:
         statistics=jax.tree.map(lambda a: jnp.max(a, axis=0), reports.statistics),
         status=reports.status[first],
         failed_step=first,
-        failed_voxel=reports.worst_voxel[first],
+        failed_field=reports.failure.field[first],
+        failed_voxel=reports.failure.voxel[first],
+        failed_statistics=jax.tree.map(lambda a: a[first], reports.statistics),
     )
 
 
@@ -203,7 +233,9 @@ def join(parts: list[Solution]) -> Solution:
         statistics=jax.tree.map(lambda *a: jnp.max(jnp.stack(a), axis=0), *[p.statistics for p in parts]),
         status=last.status,
         failed_step=last.failed_step + offset,
+        failed_field=last.failed_field,
         failed_voxel=last.failed_voxel,
+        failed_statistics=last.failed_statistics,
     )
 
 

@@ -128,7 +128,7 @@ _ITERATIONS: Mapping[Status, str] = MappingProxyType(
         Status.PRESSURE_NOT_CONVERGED: "conjugate-gradient iterations",
         Status.OXYGEN_NOT_CONVERGED: "Newton steps",
         Status.SIGNALS_NOT_CONVERGED: "sweeps",
-        Status.REST_NOT_CONVERGED: "Newton steps",
+        Status.REST_NOT_CONVERGED: "sweeps",
     }
 )
 

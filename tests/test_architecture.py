@@ -1,6 +1,7 @@
 """The rules of the house, checked on the source: layers, sizes, documentation and what may not be written.
 
-Rules 1-6 of ARCHITECTURE, as docs/design_decisions.md states them.
+Rules 1, 3, 4 and 5, the sizes of rule 2 and the clips and floors of rule 10, as docs/design_decisions.md numbers them;
+beside them what the registry says of each parameter, and the files of each experiment.
 """
 
 import ast

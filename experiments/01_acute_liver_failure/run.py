@@ -17,7 +17,7 @@ jax.config.update("jax_enable_x64", True)
 HERE = Path(__file__).parent
 course = jax.jit(partial(hj.simulate, adjoint="none"), static_argnames=("end_h", "start_h"))
 TESTS = ("functional_mass", "meld", "bilirubin_mg_dl", "albumin_g_l", "inr")
-TISSUE = ("debris", "debris_periportal", "debris_pericentral", "oxygen_mean", "hypoxic_fraction")
+TISSUE = ("debris", "debris_periportal", "debris_midzonal", "debris_pericentral", "oxygen_mean", "hypoxic_fraction")
 PANELS = {"functional_mass": "functional mass", "meld": "MELD", "bilirubin_mg_dl": "bilirubin [mg/dl]"}
 
 

@@ -212,7 +212,36 @@ def hgf_activation(fields: Fields, p: SecretionParameters) -> dict[str, Array]:
 
     Reference: BIOLOGY A4.
     """
+    gain = sum(_activation_gains(fields, p).values())
+    return {"hgf_active": p.signals["hgf"]["active_fraction"] * (1.0 + gain) * fields.hgf}
+
+
+def _activation_gains(fields: Fields, p: SecretionParameters) -> dict[str, Any]:
+    """What the matrix adds to the active fraction of HGF, over that fraction [-]."""
     own = p.signals["hgf"]
-    gain = own["activation_load_gain"] * hill(fields.load_response, own["activation_load_half_saturation"])
-    gain = gain + own["activation_debris_gain"] * hill(fields.debris, p.debris_half_saturation)
-    return {"hgf_active": own["active_fraction"] * (1.0 + gain) * fields.hgf}
+    load = hill(fields.load_response, own["activation_load_half_saturation"])
+    debris = hill(fields.debris, p.debris_half_saturation)
+    return {
+        "matrix_under_load": own["activation_load_gain"] * load,
+        "matrix_at_debris": own["activation_debris_gain"] * debris,
+    }
+
+
+ACTIVE_HGF_ORIGINS = ("constitutive", "matrix_under_load", "matrix_at_debris")
+
+
+def active_hgf_by_origin(fields: Fields, p: SecretionParameters) -> dict[str, Float[Array, "nz ny nx"]]:
+    """Where the active HGF comes from: the fraction active without injury, and what the matrix releases on top.
+
+        h = f c_t + f a_x H(Hx, K_x) c_t + f a_d H(d, K_d) c_t
+
+    Args:
+        fields: what `hgf_activation` reads. p: active fraction f, gains a, half saturations [-].
+
+    Returns:
+        origin of `ACTIVE_HGF_ORIGINS` -> active HGF [nM], each (nz, ny, nx); their sum is `hgf_active`.
+
+    Reference: BIOLOGY A4.
+    """
+    active = p.signals["hgf"]["active_fraction"] * fields.hgf
+    return {"constitutive": active, **{origin: gain * active for origin, gain in _activation_gains(fields, p).items()}}

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 from jaxtyping import Array, Float
 
-from hepatojax.mechanism import pytree
+from hepatojax.mechanism import pytree, static
 from hepatojax.parameters.registry import Scalar
+from hepatojax.scenario import PatientSpec
 
 
 @pytree
 class Patient:
-    """Registry subject `patient`: body mass [kg] and volume of the healthy liver [l]."""
+    """Registry subject `patient`: body mass [kg] and volume of the healthy liver [l]; and what is not modelled.
+
+    sex, plasma sodium [mmol/l], ascites and encephalopathy are words of `hepatojax.scenario` that clinical scores read.
+    """
 
     body_mass_kg: Scalar
     liver_volume_l: Scalar
+    sex: str = static(default=PatientSpec.sex)
+    sodium_mmol_l: float = static(default=PatientSpec.sodium_mmol_l)
+    ascites: str = static(default=PatientSpec.ascites)
+    encephalopathy: str = static(default=PatientSpec.encephalopathy)
 
 
 @pytree

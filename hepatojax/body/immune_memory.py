@@ -11,7 +11,7 @@ import jax
 from jaxtyping import Array
 
 from hepatojax.mechanism import Arrival, Fields, FieldSpec, Rates, Transfer, algebraic, pytree, slow
-from hepatojax.numerics.safe_math import hill, positive_part
+from hepatojax.numerics.safe_math import hill, positive_part, safe_power
 from hepatojax.parameters.registry import Scalar
 
 FIELDS = (
@@ -38,6 +38,7 @@ class ImmuneMemoryParameters:
     maturation_rate: Scalar
     treg_turnover_rate: Scalar
     treg_maximum: Scalar
+    treg_crowding_exponent: Scalar
     treg_pool: Scalar
     monocyte_homing_rate: Scalar
     other_organ_share: Scalar
@@ -123,10 +124,45 @@ def effector_t_cells(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
 
     Reference: BIOLOGY A6.
     """
-    costimulation = p.costimulation_at_rest + hill(fields.mean_macrophage_m1, p.costimulation_half_saturation)
-    restraint = (1.0 + 1.0 / p.regulation_half_effect) / (1.0 + fields.regulatory_t / p.regulation_half_effect)
-    drive = hill(fields.activity, p.cause_half_saturation) * costimulation * restraint
+    drive = _call(fields, p) * _restraint(fields.regulatory_t, p)
     return Rates(production={"effector_t": p.effector_rate * drive}, loss={"effector_t": p.effector_rate})
+
+
+def _call(fields: Fields, p: ImmuneMemoryParameters) -> Array:
+    """Call for effector T cells by the cause, with co-stimulation, under regulation at rest [-]."""
+    costimulation = p.costimulation_at_rest + hill(fields.mean_macrophage_m1, p.costimulation_half_saturation)
+    return hill(fields.activity, p.cause_half_saturation) * costimulation
+
+
+def _restraint(regulatory_t: Array, p: ImmuneMemoryParameters) -> Array:
+    """Share of the call that regulation leaves over that which it leaves at rest [-]."""
+    return (1.0 + 1.0 / p.regulation_half_effect) / (1.0 + regulatory_t / p.regulation_half_effect)
+
+
+RESTRAINT_ORIGINS = ("resting_regulation", "regulatory_memory")
+
+
+def restraint_by_origin(fields: Fields, p: ImmuneMemoryParameters) -> dict[str, Array]:
+    """Effector T cells that regulation keeps from being made, by the resting pool and by the memory beyond it.
+
+        rest: k c / K_tr,   memory: k c [1 - (1 + 1/K_tr) / (1 + tr/K_tr)],   c = H(ag, K_ag) [te0 + H(<m1>, K_co)]
+
+    With those that are made they add up to what would be made without regulatory T cells, k c (1 + 1/K_tr).
+
+    Args:
+        fields: regulatory_t tr, activity ag, mean_macrophage_m1 [-].
+        p: rate k [1/h], half effect K_tr and half saturations [-].
+
+    Returns:
+        origin of `RESTRAINT_ORIGINS` -> effector T cells held back [1/h].
+
+    Reference: BIOLOGY A6.
+    """
+    called = p.effector_rate * _call(fields, p)
+    return {
+        "resting_regulation": called / p.regulation_half_effect,
+        "regulatory_memory": called * (1.0 - _restraint(fields.regulatory_t, p)),
+    }
 
 
 @slow(
@@ -137,7 +173,7 @@ def regulatory_t_cells(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
     """Regulatory T cells, induced by phagocytes that ate MSC; they fade in months.
 
         dti/dt = n_treg n_phago f deaths / N_tr - k_mat ti
-        dtr/dt = k (1 + 1/m^3) + k_mat ti - k (1 + (tr/m)^3) tr
+        dtr/dt = k (1 + m^-n) + k_mat ti - k (1 + (tr/m)^n) tr
 
     These are the deaths in the liver; for those elsewhere see `educated_outside`.
 
@@ -149,11 +185,11 @@ def regulatory_t_cells(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
 
     Reference: BIOLOGY A6; half-life of human memory CD4 cells, PMC2329696.
     """
-    crowding = (fields.regulatory_t / p.treg_maximum) ** 3
+    crowding = safe_power(fields.regulatory_t / p.treg_maximum, p.treg_crowding_exponent)
     return Rates(
         production={
             "treg_precursors": _tregs_per_msc(fields.potency_education, p) * fields.msc_deaths_liver,
-            "regulatory_t": p.treg_turnover_rate * (1.0 + p.treg_maximum**-3),
+            "regulatory_t": p.treg_turnover_rate * (1.0 + p.treg_maximum**-p.treg_crowding_exponent),
         },
         loss={"regulatory_t": p.treg_turnover_rate * (1.0 + crowding)},
         transfers=(Transfer("treg_precursors", "regulatory_t", p.maturation_rate),),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import json
 import resource
 import sys
@@ -11,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -19,8 +18,9 @@ import numpy as np
 from hepatojax.assembly import build_lobule, registry_of, resting_model
 from hepatojax.build import Study, build_study
 from hepatojax.cli.device import preset_folder
+from hepatojax.cli.memory import hand_memory_back, memory_handed_back
 from hepatojax.cli.output import write_errors
-from hepatojax.cli.progress import progress
+from hepatojax.cli.progress import Tell, progress, stages
 from hepatojax.endpoints import ENDPOINTS
 from hepatojax.io.presets import PresetFolder
 from hepatojax.io.provenance import provenance
@@ -38,7 +38,7 @@ from hepatojax.units import HOURS_PER_DAY
 ENTERING = ("inflow", "secreted", "supplied", "infused")
 _COMPILE_EVENTS = "/jax/core/compile/"
 _KIB_PER_MIB = 1024.0
-_LARGE_PROGRAM_S = 1.0
+_LAST_STAGE = {"healthy": "start state", "chronic": "flare on the grid and compilation"}
 _UNITS_OF_SERIES = {endpoint.name: Quantity(endpoint.unit, endpoint.meaning) for endpoint in ENDPOINTS.values()}
 _UNITS_OF_FIELDS = {
     **{spec.name: Quantity(spec.unit, spec.meaning) for spec in SPECIFICATIONS},
@@ -60,24 +60,14 @@ class CompileClock:
     seconds: float = 0.0
 
     def add(self, event: str, duration_secs: float, **_: Any) -> None:
-        """Count an event of JAX if it is one of compilation, and hand the compiler's freed memory back to the system.
-
-        The C library would keep some 700 MiB for each large program, more than the run itself needs.
-        """
+        """Count an event of JAX if it is one of compilation."""
         if event.startswith(_COMPILE_EVENTS):
             self.seconds += duration_secs
-            if duration_secs > _LARGE_PROGRAM_S:
-                _hand_memory_back()
-
-
-def _hand_memory_back() -> None:
-    if sys.platform == "linux":
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _forget_programs() -> None:
     jax.clear_caches()
-    _hand_memory_back()
+    hand_memory_back()
 
 
 @contextmanager
@@ -91,18 +81,51 @@ def compile_clock() -> Iterator[CompileClock]:
         jax.monitoring.unregister_event_duration_listener(clock.add)
 
 
-def prepare(scenario: Scenario, presets: PresetFolder, image: np.ndarray | None) -> None:
+class Lap(NamedTuple):
+    """Seconds of a lap: compiling, and doing anything else."""
+
+    compiling: float
+    working: float
+
+
+class Stopwatch:
+    """Seconds of a command, in consecutive laps: each apart by whether JAX was compiling.
+
+    Args:
+        clock: listens to JAX from now on.
+    """
+
+    def __init__(self, clock: CompileClock):
+        self._clock = clock
+        self._start, self._compiled = time.monotonic(), clock.seconds
+
+    def lap(self) -> Lap:
+        """Seconds since the lap before, or since the start."""
+        now, compiled = time.monotonic(), self._clock.seconds
+        wall, compiling = now - self._start, compiled - self._compiled
+        self._start, self._compiled = now, compiled
+        return Lap(compiling, wall - compiling)
+
+
+def prepare(
+    scenario: Scenario, presets: PresetFolder, image: np.ndarray | None, tell: Tell = lambda stage: None
+) -> None:
     """Put the rest and the chronic column into the presets, and forget each time the programs that computed them.
 
     They would be held to the end and take as much memory as the lobule itself.
+
+    Args:
+        scenario: checked. presets: where both are kept. image: of the geometry "labels". tell: is told each stage.
 
     Raises:
         SimulationError: no resting lobule exists, or the course on the column failed.
     """
     parameters = registry_of(scenario)
     if scenario.disease.start == "chronic":
+        tell("chronic start state")
         chronic_column(scenario, parameters, presets)
         _forget_programs()
+    tell("healthy rest")
     resting_model(scenario, parameters, build_lobule(scenario, parameters, image), presets)
     _forget_programs()
 
@@ -132,22 +155,32 @@ def run_arms(
         SimulationError: there is no start state. WriteError: the disk refused later on.
     """
     names = [arm.name for arm in scenario.arms]
-    with locked_arms(output, names) as folders, write_errors(), compile_clock() as clock:
-        presets = PresetFolder(preset_folder())
-        prepare(scenario, presets, image)
-        study = None if stopped else build_study(scenario, presets, image)
+    with locked_arms(output, names) as folders, write_errors(), memory_handed_back(), compile_clock() as clock:
+        watch = Stopwatch(clock)
+        study = _prepared(scenario, image, quiet=quiet, stopped=stopped)
         if study is None or stopped:
             return _stopped_before(scenario.arms[0].name)
         for folder in folders.values():
             remove_summary(folder)
-        return _run_each(scenario, study, folders, clock, device=device, command=command, quiet=quiet, stopped=stopped)
+        return _run_each(scenario, study, folders, watch, device=device, command=command, quiet=quiet, stopped=stopped)
+
+
+def _prepared(scenario: Scenario, image: np.ndarray | None, *, quiet: bool, stopped: Sequence[int]) -> Study | None:
+    """What all arms share, or None if the user has asked to stop."""
+    presets = PresetFolder(preset_folder())
+    with stages("preparing", quiet=quiet) as tell:
+        prepare(scenario, presets, image, tell)
+        if stopped:
+            return None
+        tell(_LAST_STAGE[scenario.disease.start])
+        return build_study(scenario, presets, image)
 
 
 def _run_each(
     scenario: Scenario,
     study: Study,
     folders: Mapping[str, Path],
-    clock: CompileClock,
+    watch: Stopwatch,
     *,
     device: str,
     command: str,
@@ -163,13 +196,14 @@ def _run_each(
         command=command,
     )
     origin["parameters"] = json.dumps([asdict(row) for row in registry.table()])
-    codes = []
+    codes, before = [], watch.lap()
     for arm, folder in folders.items():
         if stopped:
             return _stopped_before(arm)
         write_scenario(folder, text)
         writer = RunWriter(folder, _header(scenario, arm, study.model, origin))
-        codes.append(_run_arm(scenario, study, arm, writer, clock, quiet=quiet, stopped=stopped))
+        codes.append(_run_arm(scenario, study, arm, writer, watch, before, quiet=quiet, stopped=stopped))
+        before = Lap(0.0, 0.0)
         if codes[-1] == ExitCode.STOPPED:
             return ExitCode.STOPPED
     failed = [code for code in codes if code != ExitCode.DONE]
@@ -188,13 +222,16 @@ def _run_arm(
     study: Study,
     arm: str,
     writer: RunWriter,
-    clock: CompileClock,
+    watch: Stopwatch,
+    before: Lap,
     *,
     quiet: bool,
     stopped: Sequence[int],
 ) -> ExitCode:
-    """Simulate one arm with a durable part at each saved time; its summary says how it ended."""
-    start, compiled_before = time.monotonic(), clock.seconds
+    """Simulate one arm with a durable part at each saved time; its summary says how it ended.
+
+    The first arm also answers for the preparation `before` it, for the program of all arms is compiled there.
+    """
     end_h, total = scenario.run.end_h, _steps_of(scenario.run)
     save = SaveAt(scenario.run.save_every_h, scenario.run.fields)
     parts: list[Solution] = []
@@ -209,8 +246,8 @@ def _run_arm(
     solution = join(parts)
     status, message = _ending(solution, total)
     folder = writer.finish({"status": _word(status), "ledger": _ledger(solution), "solver": _solver(solution)}).parent
-    compiling = clock.seconds - compiled_before
-    seconds = {"compile": compiling, "run": time.monotonic() - start - compiling}
+    own = watch.lap()
+    seconds = {"compile": before.compiling + own.compiling, "prepare": before.working, "run": own.working}
     write_summary(folder, {"status": _word(status), "message": message, **_summary(scenario, solution, seconds)})
     if status != Status.OK:
         failed = status.exit_code not in (ExitCode.DONE, ExitCode.STOPPED)

@@ -1,17 +1,20 @@
-"""Progress of a long run: a bar with the time left on a terminal, a line every 30 s elsewhere."""
+"""Progress of a long run: a bar with the time left on a terminal, a line every 30 s elsewhere; and of stages."""
 
 from __future__ import annotations
 
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 LINE_EVERY_S = 30.0
 
 
 Report = Callable[[float], None]
 """Called with the work done so far."""
+Tell = Callable[[str], None]
+"""Called with the name of the stage that begins."""
 
 
 @contextmanager
@@ -53,3 +56,56 @@ def _lines(title: str, total: float) -> Report:
         print(f"{title}: {100.0 * done / total:.0f} %, {now - start:.0f} s{left}", flush=True)
 
     return report
+
+
+@contextmanager
+def stages(title: str, *, quiet: bool = False) -> Iterator[Tell]:
+    """Say which stage of a work of unknown length is under way.
+
+    A terminal shows one live line, which goes at the end. Elsewhere a stage has a line when it begins, and one every
+    30 s that it lasts.
+
+    Args:
+        title: what is being done. quiet: True shows nothing.
+    """
+    if quiet:
+        yield lambda stage: None
+    elif sys.stdout.isatty():
+        with _live_line(title) as tell:
+            yield tell
+    else:
+        with _repeated_lines(title) as tell:
+            yield tell
+
+
+@contextmanager
+def _live_line(title: str) -> Iterator[Tell]:
+    from rich import progress as rich
+
+    columns = (rich.TextColumn("{task.description}"), rich.TimeElapsedColumn())
+    with rich.Progress(*columns, transient=True) as line:
+        task = line.add_task(title, total=None)
+        yield lambda stage: line.update(task, description=f"{title}: {stage}")
+
+
+@contextmanager
+def _repeated_lines(title: str) -> Iterator[Tell]:
+    """A thread repeats the line, for the main one is inside the compiler."""
+    start, told, ended = time.monotonic(), [""], threading.Event()
+
+    def tell(stage: str) -> None:
+        told[0] = stage
+        print(f"{title}: {stage}", flush=True)
+
+    def repeat() -> None:
+        with suppress(OSError):  # the main thread meets the same refusal at its next line, and says so
+            while not ended.wait(LINE_EVERY_S):
+                print(f"{title}: {told[0]}, {time.monotonic() - start:.0f} s", flush=True)
+
+    repeating = threading.Thread(target=repeat, daemon=True)
+    repeating.start()
+    try:
+        yield tell
+    finally:
+        ended.set()
+        repeating.join()

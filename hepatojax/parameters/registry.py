@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from importlib import resources
 from typing import Any, TypeAlias, TypeVar
 
-from hepatojax.scenario import SPECIES
+from hepatojax.scenario import SPECIES, Scenario
 from hepatojax.status import HepatojaxError
 from hepatojax.units import UNITS, to_canonical
 
@@ -140,6 +140,16 @@ def load_parameters(species: str = "human", overrides: Mapping[str, Any] | None 
     return Parameters(species=species, rows=tuple(rows.values()), subjects=_nest(rows))
 
 
+def registry_of(scenario: Scenario) -> Parameters:
+    """The parameters of a scenario: of its species, what it replaces, and amplification off if it asks for that.
+
+    Raises:
+        ParameterError: a value out of the range of the species.
+    """
+    off = switched_off("amplification") if scenario.direct_only else {}
+    return load_parameters(scenario.species, {**scenario.parameters, **scenario.replacements(), **off})
+
+
 def replaced(parameters: Parameters, values: Mapping[str, Any]) -> Parameters:
     """The parameters with some values replaced, which may be traced: no range is checked.
 
@@ -167,13 +177,13 @@ def switched_off(subject: str) -> dict[str, float]:
 
 
 def from_registry(cls: type[T], *subjects: Mapping[str, Any]) -> T:
-    """A dataclass of floats, each field taken by its name from one of the subjects.
+    """A dataclass of floats, each field taken by its name from one of the subjects; static ones keep their defaults.
 
     Raises:
         ParameterError: a field that no subject holds, or that two hold.
     """
     values = {}
-    for name in (f.name for f in dataclasses.fields(cls)):
+    for name in (f.name for f in dataclasses.fields(cls) if not f.metadata.get("static")):
         found = [subject[name] for subject in subjects if name in subject]
         if len(found) != 1:
             raise ParameterError(f"{cls.__name__}.{name}: found in {len(found)} of {len(subjects)} subjects, wants one")

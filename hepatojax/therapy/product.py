@@ -53,7 +53,7 @@ def cell_product(spec: ProductSpec, subject: Mapping[str, Any]) -> CellProduct:
     """The product of a scenario, with the factor of its source on the secretion of HGF.
 
     Args:
-        spec: of the scenario. subject: registry subject `product`.
+        spec: of the scenario. subject: registry subject `product` of the scenario, which holds its diameter.
 
     Raises:
         ValueError: the source is unknown.
@@ -71,7 +71,7 @@ def cell_product(spec: ProductSpec, subject: Mapping[str, Any]) -> CellProduct:
         potency_contact=spec.potency_contact,
         homing=spec.homing,
         licensed=spec.licensed,
-        diameter_um=subject["diameter_um"] if spec.diameter_um is None else spec.diameter_um,
+        diameter_um=subject["diameter_um"],
         batch=spec.batch,
         batch_spread=subject["batch_spread"],
         sinusoid_diameter_um=subject["sinusoid_diameter_um"],

@@ -22,6 +22,7 @@ class Arrival:
     density: captured cells per volume relative to the volume mean, (nz, ny, nx) [-].
     carried: cells left in the blood relative to the inlet, (nz, ny, nx) [-]; the guess of the next solve.
     captured_share: of the cells that enter, captured in one pass [-].
+    residual: 2-norm of the imbalance over that of what enters [-]. worst_cell: flat index of the largest.
     """
 
     density: Float[Array, "nz ny nx"]
@@ -30,6 +31,7 @@ class Arrival:
     iterations: Array
     residual: Float[Array, ""]
     converged: Array
+    worst_cell: Array
 
 
 def unit_arrival(
@@ -75,6 +77,7 @@ def unit_arrival(
         iterations=solution.iterations,
         residual=solution.residual,
         converged=solution.converged,
+        worst_cell=solution.worst_cell,
     )
 
 

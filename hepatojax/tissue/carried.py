@@ -87,6 +87,16 @@ def krylov(
     return solve
 
 
+class Verified(NamedTuple):
+    """A solution and what its own balance says of it; residual: 2-norm of the imbalance over that of the rhs [-]."""
+
+    value: Float[Array, "nz ny nx"]
+    iterations: Array
+    residual: Array
+    converged: Array
+    worst_cell: Array  # flat index of the largest imbalance
+
+
 class _Round(NamedTuple):
     value: Array
     rest: Array  # b - A x
@@ -104,7 +114,7 @@ def solve_verified(
     guess: Float[Array, "nz ny nx"],
     *,
     tolerance: ArrayLike,
-) -> LinearSolution:
+) -> Verified:
     """A Krylov method, started again from where it came until the true residual b - A x is small.
 
     The residual that BiCGStab carries along can leave the true one by any amount, so its own word does not count. A
@@ -136,7 +146,8 @@ def solve_verified(
     start = judged(guess, zero, zero)
     s = lax.while_loop(lambda s: ~(s.residual <= s.target) & (s.rounds < MAX_ROUNDS), improved, start)
     converged = (s.residual <= s.target) & jnp.isfinite(s.residual)
-    return LinearSolution(s.value, s.iterations, safe_ratio(s.residual, size_of(rhs)), converged)
+    worst = jnp.argmax(jnp.abs(s.rest))
+    return Verified(s.value, s.iterations, safe_ratio(s.residual, size_of(rhs)), converged, worst)
 
 
 def _swept_across(matrix: Operator, rhs: Array) -> Array:
@@ -146,7 +157,7 @@ def _swept_across(matrix: Operator, rhs: Array) -> Array:
     )
 
 
-def solve_transport(matrix: Hierarchy, rhs: Array, guess: Array, *, tolerance: ArrayLike) -> LinearSolution:
+def solve_transport(matrix: Hierarchy, rhs: Array, guess: Array, *, tolerance: ArrayLike) -> Verified:
     """`solve_verified` for a transport operator that is itself an M-matrix.
 
     Args:
@@ -163,7 +174,7 @@ def positive_solution(
     plan: Plan,
     *,
     tolerance: float | None = None,
-) -> LinearSolution:
+) -> Verified:
     """The solution x >= 0 of A(p) x = b(p), where A is an M-matrix and b >= 0; differentiable in the parameters.
 
     Negative values within the tolerance of the solve are set to zero; the derivative is that of the equations.
@@ -182,7 +193,7 @@ def positive_solution(
     def solve(parameters: Any, guess: Array) -> tuple[Array, tuple]:
         fluxes, rhs = equations(parameters)
         s = solve_transport(build_hierarchy(*fluxes, plan), rhs, guess, tolerance=tolerance)
-        return jnp.where(s.value > 0, s.value, 0.0), (s.iterations, s.residual, s.converged)
+        return jnp.where(s.value > 0, s.value, 0.0), (s.iterations, s.residual, s.converged, s.worst_cell)
 
     def linear_solve(parameters: Any, _: Array, rhs: Array, transposed: bool) -> Array:
         matrix = build_hierarchy(*equations(parameters)[0], plan)
@@ -190,4 +201,4 @@ def positive_solution(
         return solve_transport(matrix, rhs, jnp.zeros_like(rhs), tolerance=adjoint_tolerance(rhs.dtype)).value
 
     x, evidence = implicit_solution(residual, solve, linear_solve, parameters, guess)
-    return LinearSolution(x, *evidence)
+    return Verified(x, *evidence)

@@ -53,7 +53,7 @@ def fibrotic_septa(
     contrast: float,
     thickness_um: float,
     seed: int,
-    gap_fraction: float = 0.1,
+    gap_fraction: float,
 ) -> Lobule:
     """The lobule with `count` fibrotic septa, upright slabs of permeability 1 / contrast, pierced by random gaps.
 

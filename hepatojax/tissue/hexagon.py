@@ -242,10 +242,11 @@ def _disc_area(plan: _Plan, px: float, py: float, radius: float) -> Float[np.nda
 
 
 def _septa(plan: _Plan, area, portal, to_border, thickness: float):
-    """Inlet septa: slabs of half-thickness `thickness` along the edges, fed across a wall of that same thickness.
+    """Inlet septa: slabs of thickness `thickness` along the edges, half of it inside, fed across a wall as thick.
 
-    The well factor per height of a cell is (area in the slab) / thickness^2: each um2 of septal wall conducts K/mu
-    over one thickness.
+    They exchange over a strip along the edges as wide as `thickness`, but at least `CELLS_A_RADIUS` cells. The well
+    factor per height of a cell is (its area in the strip) / (width of the strip * thickness), so that each um2 of
+    septal wall conducts K/mu over one thickness, however wide the strip.
     """
     spread = np.maximum(thickness, wells.CELLS_A_RADIUS * max(plan.hx, plan.hy))
     step = min(plan.hx, plan.hy)

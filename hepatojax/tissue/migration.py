@@ -8,10 +8,9 @@ from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree
 from hepatojax.numerics.grid import AXES, Grid
-from hepatojax.numerics.linear_solve import LinearSolution
 from hepatojax.numerics.operators import Faces, upper_neighbour
 from hepatojax.numerics.safe_math import safe_ratio
-from hepatojax.tissue.carried import Fluxes, positive_solution, total
+from hepatojax.tissue.carried import Fluxes, Verified, positive_solution, total
 from hepatojax.tissue.transport import conductances, exponential
 
 ONE_LEVEL = ()  # in a macro-step cells move a little way: smoothing preconditions enough, and compiles faster
@@ -29,12 +28,16 @@ class MigrationParameters:
 
 @pytree
 class Motion:
-    """Cells after a step of motion: density, (nz, ny, nx) [unit of the input], and the evidence of the solve."""
+    """Cells after a step of motion: density, (nz, ny, nx) [unit of the input], and the evidence of the solve.
+
+    worst_cell: flat index of the largest imbalance.
+    """
 
     density: Float[Array, "nz ny nx"]
     iterations: Array
     residual: Float[Array, ""]
     converged: Array
+    worst_cell: Array
 
 
 def chemotactic_potential(
@@ -60,7 +63,7 @@ def relaxed_occupancy(
     step_h: ArrayLike,
     *,
     tolerance: float | None = None,
-) -> LinearSolution:
+) -> Verified:
     """Occupancy after a step in which mobile cells give way to it; its gradient drives their motion at any step.
 
         (o - o0) / dt = div(D m grad o)
@@ -128,7 +131,7 @@ def migrate(
     solution = positive_solution(_equations, parameters, density, ONE_LEVEL, tolerance=tolerance)
     before, after = total(volume * density), total(volume * solution.value)
     kept = jnp.where(after > 0, safe_ratio(before, after), 1.0).astype(dtype)  # 1, so that no cells have a derivative
-    return Motion(kept * solution.value, solution.iterations, solution.residual, solution.converged)
+    return Motion(kept * solution.value, *solution[1:])
 
 
 def _equations(parameters: tuple[Faces, Faces, Array, Array, Array]) -> tuple[Fluxes, Array]:

@@ -13,12 +13,12 @@ from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree, static
 from hepatojax.numerics.grid import AXES, Grid
-from hepatojax.numerics.linear_solve import LinearSolution
 from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan
 from hepatojax.numerics.operators import Faces, Operator, divergence, upper_neighbour
 from hepatojax.numerics.quasi_steady import implicit_solution
 from hepatojax.numerics.safe_math import safe_ratio
 from hepatojax.tissue.carried import (
+    Verified,
     adjoint_tolerance,
     default_tolerance,
     inner_tolerance,
@@ -206,7 +206,7 @@ def _closed(flux: Faces) -> Faces:
     return tuple(jnp.zeros_like(q) for q in flux)
 
 
-def _content_change(problem: _Problem, x: _Point, rhs: Array, tolerance: ArrayLike, transposed: bool) -> LinearSolution:
+def _content_change(problem: _Problem, x: _Point, rhs: Array, tolerance: ArrayLike, transposed: bool) -> Verified:
     """The content change du that answers (d balance / d content) du = rhs, or the transposed system."""
     operator, matrix = problem.jacobian(x)
     if transposed:

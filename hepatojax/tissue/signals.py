@@ -69,7 +69,7 @@ class Signal:
     secreted, taken_up, cleared, supplied: ledger terms, each on its own, in float64 [nM um3/s]; secreted and supplied
         (by the body) equal taken up and cleared (by the body).
     sweeps, iterations: outer count, and half-steps of BiCGStab in all of them. residual: 1-norm of the imbalance of
-        both phases over all that is secreted and supplied.
+        both phases over all that is secreted and supplied. worst_cell: flat index of the largest.
     """
 
     tissue_nM: Float[Array, "*s nz ny nx"]
@@ -85,6 +85,7 @@ class Signal:
     iterations: Array
     residual: Float[Array, "*s"]
     converged: Array
+    worst_cell: Array
 
 
 @pytree
@@ -307,7 +308,8 @@ def solve_signal(
 
         guess = jax.tree.map(lambda field: jnp.where(made > 0, field, 0.0), guess)
         s = _iterate(system, lambda x: _residual(problem, system.plasma, x), answer, guess, tolerance * made)
-        return _closed(problem, s), (s.sweeps, s.iterations, safe_ratio(s.norm, made), s.norm <= s.target)
+        worst = jnp.argmax(jnp.abs(s.imbalance[0]) + jnp.abs(s.imbalance[1]))
+        return _closed(problem, s), (s.sweeps, s.iterations, safe_ratio(s.norm, made), s.norm <= s.target, worst)
 
     def linear_solve(problem: _Problem, excess: Phases, rhs: Phases, transposed: bool) -> Phases:
         system = _system(problem)
@@ -345,7 +347,7 @@ def _problem(
 
 
 def _report(problem: _Problem, excess: Phases, evidence: tuple) -> Signal:
-    sweeps, iterations, residual, converged = evidence
+    sweeps, iterations, residual, converged, worst = evidence
     gained = total(problem.flow.outflow * excess[1])
     source, clearance = (
         jnp.asarray(x, jnp.float64) for x in (problem.body.source_nM_um3_s, problem.body.clearance_um3_s)
@@ -366,4 +368,5 @@ def _report(problem: _Problem, excess: Phases, evidence: tuple) -> Signal:
         iterations=iterations,
         residual=residual,
         converged=converged,
+        worst_cell=worst,
     )

@@ -9,10 +9,9 @@ from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree
 from hepatojax.numerics.grid import Grid
-from hepatojax.numerics.linear_solve import LinearSolution
 from hepatojax.numerics.multigrid import build_hierarchy, coarsening_plan
 from hepatojax.numerics.operators import Faces
-from hepatojax.tissue.carried import Fluxes, default_tolerance, positive_solution, solve_transport, total
+from hepatojax.tissue.carried import Fluxes, Verified, default_tolerance, positive_solution, solve_transport, total
 from hepatojax.tissue.flow import Flow
 from hepatojax.tissue.transport import conductances, exponential, upwind
 
@@ -34,7 +33,7 @@ class Pulse:
     converged: Array
 
 
-def blood_age(grid: Grid, flow: Flow, volume_fraction: ArrayLike, guess_s: Float[Array, "nz ny nx"]) -> LinearSolution:
+def blood_age(grid: Grid, flow: Flow, volume_fraction: ArrayLike, guess_s: Float[Array, "nz ny nx"]) -> Verified:
     """Mean time since entry of the blood in each cell: div(q age) = phi, age = 0 in the inlet.
 
     Its flow-weighted mean over the outlet is phi V / Q in any geometry.

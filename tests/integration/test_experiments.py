@@ -91,7 +91,7 @@ def test_every_arm_leaves_a_summary_that_balances(finished):
         assert summary["status"] == "ok"
         assert summary["grid"] == [9, 10, 2]
         assert summary["macro_steps"] == 4
-        assert set(summary["seconds"]) == {"compile", "run"}
+        assert set(summary["seconds"]) == {"compile", "prepare", "run"}
         assert all({"unit", "day", "value"} == set(endpoint) for endpoint in summary["endpoints"].values())
         assert max(summary["ledger"].values()) <= 1e-4
 

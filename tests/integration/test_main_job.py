@@ -5,14 +5,17 @@ import json
 from pathlib import Path
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
 import hepatojax as hj
+from hepatojax.body.circulation import arterial_share
 from hepatojax.build import build_study
 from hepatojax.cli.main import main
 from hepatojax.macro_step import advance_jitted
 from hepatojax.simulate import join, simulate_chunks
+from hepatojax.tissue.oxygen import content
 from tests.reference.bounds import outside
 
 CASE = Path(__file__).parents[2] / "experiments" / "01_acute_liver_failure" / "case.toml"
@@ -77,9 +80,26 @@ def test_the_summary_holds_what_the_interface_names(output, arm):
     held = summary(output, arm)
     assert set(held) >= SUMMARY_OF_THE_ISSUE
     assert (held["status"], held["grid"], held["precision"], held["macro_steps"]) == ("ok", [9, 10, 2], "float32", 8)
-    assert set(held["seconds"]) == {"compile", "run"}
+    assert set(held["seconds"]) == {"compile", "prepare", "run"}
     assert held["peak_memory_mib"] > 0
     assert all(set(endpoint) == {"unit", "day", "value"} for endpoint in held["endpoints"].values())
+
+
+@pytest.mark.parametrize("arm", ARMS)
+def test_blood_leaves_with_what_it_brought_less_what_was_taken(output, study, arm):
+    """C_out / (1 - extraction) is the content of the two inlets mixed by the arterial buffer at the flow of the run."""
+    p = study.model.parameters
+    with hj.open_run(output / arm / "run.vtkhdf") as run:
+        left, taken, flow = (run.series[name] for name in ("oxygen_outlet", "oxygen_extraction", "flow"))
+        saturated, perfusion, volume = (run.series[n] for n in ("saturation_outlet", "perfusion", "liver_volume"))
+    brought = np.asarray(content(left, p.oxygen)) / (1.0 - taken)
+    arterial = np.array([float(arterial_share(jnp.asarray(each), p.circulation)) for each in flow])
+    mixed = arterial * float(content(p.arterial_mmHg, p.oxygen))
+    mixed = mixed + (1.0 - arterial) * float(content(p.portal_mmHg, p.oxygen))
+    np.testing.assert_allclose(brought, mixed, rtol=1e-4)
+    ratio = (left / p.oxygen.p50_mmHg) ** p.oxygen.hill_exponent
+    np.testing.assert_allclose(saturated, ratio / (1.0 + ratio), rtol=1e-6)
+    np.testing.assert_allclose(perfusion, flow / volume, rtol=1e-12)  # [ml/min/g], 1 at rest
 
 
 @pytest.mark.parametrize("arm", ARMS)

@@ -275,7 +275,7 @@ def body_slopes(y, r):
     a, t, z, amplified = r.immune_memory, r.liver_tests, r.hazards, r.amplification
     eaten = amplified.phagocytes_per_msc * y.potency_education * y.msc_deaths_liver
     matured = a.maturation_rate * y.treg_precursors
-    faded = a.treg_turnover_rate * (1 + (y.regulatory_t / a.treg_maximum) ** 3) * y.regulatory_t
+    faded = a.treg_turnover_rate * (1 + (y.regulatory_t / a.treg_maximum) ** a.treg_crowding_exponent) * y.regulatory_t
     restraint = (1 + 1 / a.regulation_half_effect) / (1 + y.regulatory_t / a.regulation_half_effect)
     calls = a.costimulation_at_rest + H(y.mean_macrophage_m1, a.costimulation_half_saturation)
     effect = H(y.activity, a.cause_half_saturation) * calls * restraint
@@ -293,7 +293,7 @@ def body_slopes(y, r):
     return {
         "effector_t": a.effector_rate * (effect - y.effector_t),
         "treg_precursors": amplified.tregs_per_phagocyte * eaten / a.treg_pool - matured,
-        "regulatory_t": a.treg_turnover_rate * (1 + a.treg_maximum**-3) + matured - faded,
+        "regulatory_t": a.treg_turnover_rate * (1 + a.treg_maximum**-a.treg_crowding_exponent) + matured - faded,
         "educated_monocytes": eaten - a.monocyte_homing_rate * y.educated_monocytes,
         "immune_suppression": a.suppression_rate * (suppressed - y.immune_suppression),
         "bilirubin_mg_dl": t.bilirubin_rate * (t.bilirubin_at_rest_mg_dl - y.bilirubin_mg_dl * bile),

@@ -1,14 +1,16 @@
 """Endpoints of a course: parts sum to wholes, amounts of cells are densities times volumes, units are known."""
 
 import dataclasses
+import math
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hepatojax.biology.immunity import M2_ORIGINS
+from hepatojax.body.immune_memory import effector_t_cells
 from hepatojax.body.scores import meld
-from hepatojax.coupling import Evidence
+from hepatojax.coupling import Evidence, blood_flow
 from hepatojax.endpoints import ENDPOINTS, SOURCES, ZONES, Reading
 from hepatojax.mechanism import Fields
 from hepatojax.units import UNITS
@@ -39,6 +41,17 @@ def test_names_and_units_are_of_the_table_and_meanings_differ():
     assert len({e.meaning for e in ENDPOINTS.values()}) == len(ENDPOINTS)
     rough = {name for name, e in ENDPOINTS.items() if not e.smooth}
     assert {"meld", "meld_3", "child_pugh", "oxygen_min", "hypoxic_fraction"} == rough
+
+
+def test_bedside_findings_of_the_patient_enter_the_scores(reading):
+    """By hand: ascites and encephalopathy add points; 1.33 for a woman; low sodium 0.82 - 0.24 ln 4 per mmol/l."""
+    found = dict(sex="female", sodium_mmol_l=130.0, ascites="moderate", encephalopathy="grade_1_2")
+    patient = dataclasses.replace(reading.model.patient, **found)
+    ill = reading._replace(model=dataclasses.replace(reading.model, patient=patient))
+    assert value(ill, "child_pugh") == value(reading, "child_pugh") + 3.0
+    added = 1.33 + 7.0 * (0.82 - 0.24 * math.log(4.0))
+    assert value(ill, "meld_3") == pytest.approx(value(reading, "meld_3") + added, rel=1e-12)
+    assert value(ill, "meld") == value(reading, "meld")
 
 
 def test_thirds_of_the_lobule_make_up_its_mean(reading):
@@ -72,6 +85,61 @@ def test_sources_are_the_parts_of_their_totals(reading):
     assert value(reading, "source_m2_by_education") == pytest.approx(float(reading.fields.education_influx))
     died = [value(reading, f"source_education_by_{organ}") for organ in ("lung", "spleen", "other")]
     assert died == [1.0, 2.0, 3.0]
+
+
+def test_active_hgf_by_origin_is_what_the_tissue_holds(reading):
+    """Each origin is a share of the active level over the exchange time; without load and debris the matrix is mute."""
+    of_hgf = reading.model.parameters.signals["hgf"]
+    parts = {e.name: value(reading, e.name) for e in SOURCES if e.name.startswith("source_active_hgf_by_")}
+    level = sum(parts.values()) * of_hgf.exchange_time_s / 3600.0
+    assert level == pytest.approx(float(reading.mean("hgf_active")), rel=1e-12)
+    none = jnp.zeros_like(reading.fields.debris)
+    calm = reading._replace(fields=reading.fields.with_({"debris": none, "load_response": jnp.zeros(())}))
+    assert value(calm, "source_active_hgf_by_matrix_under_load") == 0.0
+    assert value(calm, "source_active_hgf_by_matrix_at_debris") == 0.0
+    unbound = "source_active_hgf_by_constitutive"
+    assert value(calm, unbound) == parts[unbound] > 0.0
+
+
+def test_effector_cells_held_back_are_those_that_regulation_costs(reading):
+    """By the resting pool what the cause would make without it, and by the memory what it would make without that."""
+    mean_m1, p = reading.mean("macrophage_m1"), reading.model.parameters.immune_memory
+
+    def made(regulatory_t: float) -> float:
+        fields = {
+            "activity": jnp.asarray(0.7),
+            "regulatory_t": jnp.asarray(regulatory_t),
+            "mean_macrophage_m1": mean_m1,
+        }
+        return float(effector_t_cells(reading.fields.with_(fields), p).production["effector_t"])
+
+    active = {"activity": jnp.asarray(0.7), "regulatory_t": jnp.asarray(3.0)}
+    remembered = reading._replace(fields=reading.fields.with_(active))
+    at_rest = value(remembered, "source_restraint_by_resting_regulation")
+    assert at_rest == pytest.approx(made(0.0) - made(1.0), rel=1e-12)
+    memory = value(remembered, "source_restraint_by_regulatory_memory")
+    assert memory == pytest.approx(made(1.0) - made(3.0), rel=1e-12) and memory > 0.0
+
+
+@pytest.mark.parametrize("share", [1.0, 0.4])
+def test_perfusion_is_the_flow_of_a_lobule_over_its_tissue(reading, share):
+    """[um3/s] over [um3] as [ml/min/g] at 1 g/ml: 1 at rest, and higher where fewer lobules share the flow."""
+    volume, relative = 0.7, 0.8
+    model = dataclasses.replace(reading.model, lobule_share=share)
+    fields = Fields({**reading.fields, "liver_volume": jnp.asarray(volume), "flow_relative": jnp.asarray(relative)})
+    now = reading._replace(model=model, fields=fields)
+    tissue = float(model.grid.scaled(model.linear_scale(fields.liver_volume)).total_volume)
+    by_lobule = 60.0 * float(blood_flow(model, fields.flow_relative)) / tissue
+    assert value(now, "perfusion") == pytest.approx(by_lobule, rel=1e-12)
+    assert value(now, "perfusion") == pytest.approx(1.0 * relative / volume, rel=1e-12)
+
+
+def test_blood_that_leaves_at_p50_is_half_saturated(reading):
+    evidence = object.__new__(Evidence)
+    object.__setattr__(evidence, "outlet_mmHg", jnp.asarray(27.0))
+    leaving = reading._replace(evidence=evidence)
+    assert value(leaving, "oxygen_outlet") == 27.0
+    assert value(leaving, "saturation_outlet") == pytest.approx(0.5, rel=1e-12)
 
 
 def test_oxygen_endpoints_count_tissue_alone(reading):

@@ -8,10 +8,15 @@ from typing import Any
 
 from hepatojax.io.scenario.decode import not_finite, read_table, too_deep
 from hepatojax.io.scenario.errors import ScenarioError
-from hepatojax.io.scenario.overrides import check_parameters, repeated_parameters, with_settings
+from hepatojax.io.scenario.overrides import (
+    check_parameters,
+    check_replacements,
+    repeated_parameters,
+    with_settings,
+)
 from hepatojax.io.scenario.rules import check_together
 from hepatojax.io.scenario.validate import validate
-from hepatojax.parameters.registry import load_parameters
+from hepatojax.parameters.registry import registry_of
 from hepatojax.scenario import SPECIES, Scenario
 
 
@@ -60,11 +65,12 @@ def scenario_from_table(
     values: dict[str, float] = {}
     if species in SPECIES:
         values, found = check_parameters(changed.get("parameters", {}), species)
-        problems += found
+        problems += [*found, *check_replacements(changed, values, species)]
     scenario, found = validate({**changed, "parameters": values})
-    problems += found
+    said = {problem.key for problem in problems}
+    problems += [problem for problem in found if problem.key not in said]
     if scenario is not None and not problems:
-        problems += check_together(scenario, load_parameters(scenario.species, scenario.parameters))
+        problems += check_together(scenario, registry_of(scenario))
     if scenario is None or problems:
         raise ScenarioError(source, problems)
     return scenario

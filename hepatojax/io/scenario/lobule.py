@@ -6,13 +6,10 @@ from pydantic import AfterValidator, Field
 from pydantic_core import PydanticCustomError
 
 from hepatojax.io.scenario.errors import shown
-from hepatojax.io.scenario.section import Section, choice, counts, quantity
+from hepatojax.io.scenario.section import Section, choice, counts, quantity, registered
 from hepatojax.scenario import GEOMETRIES, LobuleSpec
 
 LABEL_SUFFIXES = (".npy", ".h5", ".hdf5")
-Radius = Annotated[float, *quantity(150.0, 1000.0, "um", "side of the hexagon; human about 500")]
-Height = Annotated[float, *quantity(10.0, 5000.0, "um")]
-VesselRadius = Annotated[float, *quantity(2.0, 150.0, "um")]
 
 
 def _image_name(name: str) -> str:
@@ -30,14 +27,16 @@ class LobuleSection(Section):
         default=LobuleSpec.geometry,
         description="one hexagonal lobule, a tiling of several, a radial column, one cell, or a label image",
     )
-    radius_um: Radius | None = Field(
+    radius_um: Annotated[float, *registered("lobule.radius_um")] | None = Field(
         default=LobuleSpec.radius_um, description="circumradius of the hexagon, equal to its side"
     )
-    height_um: Height | None = Field(default=LobuleSpec.height_um, description="extent along z")
-    central_vein_radius_um: VesselRadius | None = Field(
+    height_um: Annotated[float, *registered("lobule.height_um")] | None = Field(
+        default=LobuleSpec.height_um, description="extent along z"
+    )
+    central_vein_radius_um: Annotated[float, *registered("lobule.central_vein_radius_um")] | None = Field(
         default=LobuleSpec.central_vein_radius_um, description="radius of the outlet"
     )
-    portal_tract_radius_um: VesselRadius | None = Field(
+    portal_tract_radius_um: Annotated[float, *registered("lobule.portal_tract_radius_um")] | None = Field(
         default=LobuleSpec.portal_tract_radius_um, description="radius of the inlets at the six vertices"
     )
     inlet_septa: bool = Field(
@@ -67,6 +66,9 @@ class LobuleSection(Section):
     )
     fibrotic_thickness_um: Annotated[float, *quantity(1.0, 500.0, "um")] = Field(
         default=LobuleSpec.fibrotic_thickness_um, description="thickness of a scar"
+    )
+    fibrotic_gap_fraction: Annotated[float, *quantity(0.0, 1.0, "-")] = Field(
+        default=LobuleSpec.fibrotic_gap_fraction, description="share of a scar that is open"
     )
     seed: Annotated[int, *quantity(0, 2**32 - 1, "-")] = Field(
         default=LobuleSpec.seed, description="of the random field and the scars"

@@ -10,6 +10,7 @@ from typing import Any
 from hepatojax.io.scenario.decode import DEEPEST_NESTING
 from hepatojax.io.scenario.errors import Problem, shown
 from hepatojax.io.scenario.section import nearest
+from hepatojax.scenario import REGISTERED
 from hepatojax.units import UNITS
 
 ACCEPTED_UNITS = UNITS | {
@@ -142,6 +143,34 @@ def check_parameters(table: Any, species: str) -> tuple[dict[str, float], list[P
         if message:
             problems.append(Problem(f"parameters.{shown(name)[1:-1]}", message))
     return values, problems
+
+
+def check_replacements(table: Mapping[str, Any], parameters: Mapping[str, float], species: str) -> list[Problem]:
+    """What is wrong with the numbers of the registry that sections replace; only numbers are looked at.
+
+    Args:
+        table: of the scenario. parameters: the overrides of [parameters]. species: whose ranges hold.
+    """
+    from hepatojax.parameters.registry import load_parameters
+
+    given = {key: _number_at(table, key) for key in REGISTERED}
+    given = {key: value for key, value in given.items() if value is not None}
+    rows = {row.name: row for row in load_parameters(species).table()} if given else {}
+    problems = []
+    for key, value in given.items():
+        name = REGISTERED[key]
+        message = _checked_value(value, rows[name])[1]
+        if not message and name in parameters:
+            message = f'is given beside "{name}" in [parameters]; keep one'
+        problems += [Problem(key, message)] if message else []
+    return problems
+
+
+def _number_at(table: Mapping[str, Any], key: str) -> float | int | None:
+    section, name = key.split(".")
+    entries = table.get(section)
+    value = entries.get(name) if isinstance(entries, Mapping) else None
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
 
 
 def _checked_value(entry: Any, row: Any) -> tuple[float, str]:

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from pydantic import Field
 
-from hepatojax.io.scenario.section import Section, choice, quantity
+from hepatojax.io.scenario.section import Section, choice, quantity, registered
 from hepatojax.scenario import CELL_SOURCES, ProductSpec
 
 Potency = Annotated[float, *quantity(0.0, 100.0, "-", "1 is the reference batch")]
@@ -33,6 +33,6 @@ class ProductSection(Section):
     batch: Annotated[float, *quantity(-3.0, 3.0, "-", "0 is the median batch")] = Field(
         default=ProductSpec.batch, description="strength of the batch in standard deviations of log potency"
     )
-    diameter_um: Annotated[float, *quantity(5.0, 50.0, "um")] | None = Field(
+    diameter_um: Annotated[float, *registered("product.diameter_um")] | None = Field(
         default=ProductSpec.diameter_um, description="of a cell in suspension; sets how many are trapped"
     )

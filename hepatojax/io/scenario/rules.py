@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from hepatojax.io.scenario.errors import Problem
-from hepatojax.io.scenario.size import CELLS_PER_PENETRATION_LENGTH, Size, penetration_length_um, scenario_size
+from hepatojax.io.scenario.size import CELLS_PER_PENETRATION_LENGTH, penetration_length_um, scenario_size
 from hepatojax.parameters.registry import Parameters
 from hepatojax.scenario import LobuleSpec, Scenario
 from hepatojax.units import HOURS_PER_DAY
@@ -138,23 +138,13 @@ def _grid(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _resolution(scenario: Scenario, parameters: Parameters) -> Iterator[Problem]:
-    """Cells must resolve the length over which oxygen falls; vessels must leave room for tissue."""
+    """Cells must resolve the length over which oxygen falls."""
     geometry = scenario.lobule.geometry
     if geometry == "labels":
         yield from _spacing(scenario, scenario.grid.spacing_um or 0.0, penetration_length_um(parameters))
     elif geometry != "well_mixed":
         size = scenario_size(scenario, parameters)
-        yield from _room(size)
         yield from _spacing(scenario, size.widest_um, size.penetration_length_um)
-
-
-def _room(size: Size) -> Iterator[Problem]:
-    if size.central_vein_radius_um + size.portal_tract_radius_um > 0.5 * size.radius_um:
-        yield Problem(
-            "lobule.radius_um",
-            f"{size.radius_um:g} um leaves no tissue between a central vein of {size.central_vein_radius_um:g} um"
-            f" and portal tracts of {size.portal_tract_radius_um:g} um",
-        )
 
 
 def _spacing(scenario: Scenario, spacing: float, length: float) -> Iterator[Problem]:

@@ -11,6 +11,8 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from hepatojax.io.scenario.errors import exact, shown
+from hepatojax.parameters.registry import load_parameters
+from hepatojax.scenario import REGISTERED, SPECIES
 
 Number = float | int
 
@@ -60,6 +62,15 @@ def quantity(
         "exclusiveMaximum" if below_high else "maximum": high,
     }
     return AfterValidator(inside), Field(json_schema_extra={**ends, "unit": unit})
+
+
+def registered(key: str) -> tuple[Any, Any]:
+    """Metadata of a number that replaces one of the registry, for `Annotated[float, *registered("patient.x_kg")]`.
+
+    The range is the widest over the species; that of the scenario's species is seen to by `check_replacements`.
+    """
+    rows = [row for species in SPECIES for row in load_parameters(species).rows if row.name == REGISTERED[key]]
+    return quantity(min(row.low for row in rows), max(row.high for row in rows), rows[0].unit)
 
 
 def choice(allowed: Sequence[str]) -> tuple[Any, Any]:

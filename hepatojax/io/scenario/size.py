@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hepatojax.io.scenario.errors import Problem, ScenarioError
-from hepatojax.parameters.registry import Parameters, load_parameters
+from hepatojax.parameters.registry import Parameters, Subject, registry_of
 from hepatojax.scenario import DEFAULT_SPACING_UM, Scenario, domain_extent_um, grid_cells
 from hepatojax.studies.batch import RUNS_AT_ONCE
 from hepatojax.units import SECONDS_PER_MINUTE
@@ -37,7 +37,6 @@ class Size:
 
     cells, spacing_um: (nx, ny, nz) and (hx, hy, hz) [um]. widest_um: spacing that must resolve the physics [um], the
         larger one of x and y; of a column that along x alone.
-    radius_um, central_vein_radius_um, portal_tract_radius_um: of the lobule [um].
     speed_um_s: superficial blood speed halfway from rim to centre [um/s].
     peclet: speed x widest cell / oxygen diffusivity [-]. damkohler: oxygen demand over supply [-].
     penetration_length_um: how far oxygen at the inlet's pressure diffuses into tissue that consumes fully,
@@ -48,9 +47,6 @@ class Size:
     cells: tuple[int, int, int]
     spacing_um: tuple[float, float, float]
     widest_um: float
-    radius_um: float
-    central_vein_radius_um: float
-    portal_tract_radius_um: float
     speed_um_s: float
     peclet: float
     damkohler: float
@@ -74,24 +70,18 @@ def scenario_size(
 
     Reference: Thiele 1939 for the penetration length.
     """
-    parameters = parameters or load_parameters(scenario.species, scenario.parameters)
+    parameters = parameters or registry_of(scenario)
     geometry, lobule = parameters.geometry, scenario.lobule
-    radius = lobule.radius_um or geometry.lobule_radius_um
-    vein = lobule.central_vein_radius_um or geometry.central_vein_radius_um
-    height = lobule.height_um or geometry.lobule_height_um
-    cells, spacing = _voxels(scenario, image_shape) if image_shape else _cells(scenario, radius, height, vein)
+    cells, spacing = _voxels(scenario, image_shape) if image_shape else _cells(scenario, geometry)
     widest = spacing[0] if lobule.geometry == "column" else max(spacing[:2])
     steps = len(scenario.arms) * round(scenario.run.end_h / 24.0 * scenario.run.steps_per_day)
     perfusion_1_s = parameters.perfusion.flow_at_rest_ml_min_g / SECONDS_PER_MINUTE
-    speed = perfusion_1_s * 1.5 * math.sqrt(3.0) * radius / math.pi
+    speed = perfusion_1_s * 1.5 * math.sqrt(3.0) * geometry.lobule_radius_um / math.pi
     _, content_mM, demand_mM_s = _oxygen(parameters)
     return Size(
         cells=cells,
         spacing_um=spacing,
         widest_um=widest,
-        radius_um=radius,
-        central_vein_radius_um=vein,
-        portal_tract_radius_um=lobule.portal_tract_radius_um or geometry.portal_tract_radius_um,
         speed_um_s=speed,
         peclet=speed * widest / parameters.oxygen.diffusivity_um2_s,
         damkohler=demand_mM_s / (perfusion_1_s * content_mM),
@@ -102,12 +92,14 @@ def scenario_size(
     )
 
 
-def _cells(
-    scenario: Scenario, radius_um: float, height_um: float, vein_um: float
-) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
+def _cells(scenario: Scenario, geometry: Subject) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
     """Cells and spacing (x, y, z) [um] of an analytic geometry."""
-    sizes = {"radius_um": radius_um, "height_um": height_um, "central_vein_radius_um": vein_um}
-    extent = domain_extent_um(scenario.lobule, **sizes)
+    extent = domain_extent_um(
+        scenario.lobule,
+        radius_um=geometry.lobule_radius_um,
+        height_um=geometry.lobule_height_um,
+        central_vein_radius_um=geometry.central_vein_radius_um,
+    )
     cells = grid_cells(scenario.grid, scenario.lobule.geometry, extent)
     return cells, (extent[0] / cells[0], extent[1] / cells[1], extent[2] / cells[2])
 

@@ -17,7 +17,7 @@ from hepatojax.assembly import registry_of
 from hepatojax.io.scenario import ScenarioError, scenario_from_table, scenario_to_toml
 from hepatojax.io.study.load import StudyFileError
 from hepatojax.io.study.specification import Study
-from hepatojax.scenario import ROUTES, ArmSpec, InfusionSpec, ProductSpec, Scenario
+from hepatojax.scenario import REGISTERED, ROUTES, ArmSpec, InfusionSpec, ProductSpec, Scenario
 from hepatojax.studies.objective import Aim, Limit, StudyError
 from hepatojax.studies.variables import Variable, check_variables, dosed
 from hepatojax.therapy.product import CellProduct, cell_product
@@ -178,8 +178,10 @@ def _with_product(scenario: Scenario, product: CellProduct) -> Scenario:
         now["potency_hgf"] /= subject["hgf_by_source"][scenario.product.source]
     keys = {name: value for name, value in now.items() if name in _OF_SCENARIO}
     others = {f"product.{name}": value for name, value in now.items() if name not in _OF_SCENARIO}
+    moved = {REGISTERED.get(f"product.{name}") for name in keys}
+    kept = {name: value for name, value in scenario.parameters.items() if name not in moved}
     return dataclasses.replace(
         scenario,
         product=dataclasses.replace(scenario.product, **keys),
-        parameters={**scenario.parameters, **others},
+        parameters={**kept, **others},
     )

@@ -1,6 +1,7 @@
 """Who made the signals: the source fluxes that the solver used, stacked by origin.
 
-A result names such a series `source_<what>_by_<origin>`, for example `source_hgf_by_msc`.
+A result names such a series `source_<what>_by_<origin>`, for example `source_hgf_by_msc`. What is no signal has a panel
+and a unit of its own: HGF made active by the matrix, and effector T cells that regulation holds back.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from hepatojax.report.figures.style import (
 
 PREFIX, BY = "source_", "_by_"
 ROOM_FOR_LEGEND = 1.45
+LEGEND_ROWS = 3
 
 
 @styled
@@ -69,11 +71,13 @@ def _draw_stack(axes: Axes, run: RunFile, what: str) -> None:
     shown = [np.where(known, values, np.nan) for values in origins.values()]
     labels = [_label(origin, share) for origin, share in source_shares(run, what).items()]
     axes.stackplot(days_of(run), *shown, labels=labels, colors=COLOURS[: len(origins)], alpha=0.85)
-    axes.legend(loc="upper left", fontsize=7, ncols=2, handlelength=1.0, columnspacing=0.8)
+    columns = 1 if len(origins) <= LEGEND_ROWS else 2
+    axes.legend(loc="upper left", fontsize=7, ncols=columns, handlelength=1.0, columnspacing=0.8)
 
 
 def _label(origin: str, share: float) -> str:
-    return f"{source_name(origin)} {100 * share:.2g} %" if np.isfinite(share) else source_name(origin)
+    percent = "100" if share >= 0.995 else f"{100 * share:.2g}"  # two digits would make 1e+02 of it
+    return f"{source_name(origin)} {percent} %" if np.isfinite(share) else source_name(origin)
 
 
 def _total(run: RunFile, what: str) -> Float[np.ndarray, " n"]:

@@ -61,11 +61,16 @@ SIGNALS = {
 SOURCES = {
     "education": "educated phagocytes",
     "hgf": "HGF made in the lobule",
+    "active_hgf": "HGF made active",
+    "restraint": "effector T cells held back",
     "m2": "new M2 macrophages",
     "macrophage_m2": "M2 macrophages",
     "resident": "resident cells",
     "itself": "M2 renewal",
     "debris": "uptake of debris",
+    "constitutive": "without injury",
+    "matrix_under_load": "matrix, load",
+    "matrix_at_debris": "matrix, debris",
 }
 Runs = Mapping[str, RunFile]
 

@@ -19,13 +19,14 @@ import pytest
 from hepatojax.build import Study
 from hepatojax.cli import arms
 from hepatojax.cli.main import exit_code
+from hepatojax.coupling import NOWHERE
 from hepatojax.endpoints import ENDPOINTS
 from hepatojax.io.results import RunWriter, open_run
 from hepatojax.io.run_folder import RunFolderLocked, arm_folder, locked
 from hepatojax.io.vtkhdf import RunHeader, Series
 from hepatojax.model import SPECIFICATIONS, LiverModel
 from hepatojax.onset import require_success
-from hepatojax.scenario import ArmSpec, RunSpec, Scenario
+from hepatojax.scenario import ArmSpec, DiseaseSpec, RunSpec, Scenario
 from hepatojax.simulate import Ledger, Solution
 from hepatojax.status import ExitCode, SimulationError, Status, WriteError
 
@@ -50,7 +51,9 @@ def part_until(time_h: float, status: Status = Status.OK, step_h: float = 6.0) -
         "statistics": {},
         "status": np.asarray(int(status)),
         "failed_step": np.asarray(0),
-        "failed_voxel": np.zeros(3, int),
+        "failed_field": np.asarray(0),
+        "failed_voxel": np.full(3, NOWHERE),
+        "failed_statistics": {},
     }
     for name, value in values.items():
         object.__setattr__(part, name, value)
@@ -97,7 +100,8 @@ def test_a_course_is_complete_by_its_steps_and_not_by_its_rounded_hours(
     solver.course = lambda: [part_until(number * 4.8, step_h=4.8) for number in (1, 2, 3)]
     assert run(tmp_path, scenario=five, quiet=False) == ExitCode.DONE
     assert summary_of(tmp_path / "b")["status"] == "ok"
-    assert [line.split(" %")[0] for line in capsys.readouterr().out.splitlines()] == ["a: 100", "b: 100"]
+    shown = capsys.readouterr().out.splitlines()
+    assert [line.split(" %")[0] for line in shown] == ["preparing: start state", "a: 100", "b: 100"]
 
 
 def test_jax_is_listened_to_no_longer_than_the_run():
@@ -105,6 +109,40 @@ def test_jax_is_listened_to_no_longer_than_the_run():
         jax.monitoring.record_event_duration_secs("/jax/core/compile/some_duration", 0.5)
     jax.monitoring.record_event_duration_secs("/jax/core/compile/some_duration", 0.25)
     assert clock.seconds == 0.5
+
+
+def test_the_first_arm_answers_for_preparation_and_compilation(
+    solver: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    now = [100.0]
+
+    def spend(compiling: float, working: float) -> None:
+        now[0] += compiling + working
+        jax.monitoring.record_event_duration_secs("/jax/core/compile/some_duration", compiling)
+
+    def course():
+        spend(2.0, 5.0)
+        yield part_until(12.0)
+
+    monkeypatch.setattr(arms.time, "monotonic", lambda: now[0])
+    solver.prepare, solver.course = lambda: spend(16.0, 4.0), course
+    assert run(tmp_path) == ExitCode.DONE
+    assert summary_of(tmp_path / "a")["seconds"] == {"compile": 18.0, "prepare": 4.0, "run": 5.0}
+    assert summary_of(tmp_path / "b")["seconds"] == {"compile": 2.0, "prepare": 0.0, "run": 5.0}
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_stages_of_the_preparation_are_told_when_they_begin(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture, quiet: bool
+):
+    for name in ("chronic_column", "resting_model", "build_lobule", "_forget_programs"):
+        monkeypatch.setattr(arms, name, lambda *_: None)
+    monkeypatch.setattr(arms, "preset_folder", lambda: tmp_path)
+    monkeypatch.setattr(arms, "build_study", lambda *_: Study(None, None, {}))  # type: ignore[arg-type]
+    ill = replace(SCENARIO, disease=DiseaseSpec(start="chronic"))
+    assert arms._prepared(ill, None, quiet=quiet, stopped=[]) is not None
+    stages = ("chronic start state", "healthy rest", "flare on the grid and compilation")
+    assert capsys.readouterr().out.splitlines() == ([] if quiet else [f"preparing: {stage}" for stage in stages])
 
 
 @pytest.mark.parametrize("code", [errno.EACCES, errno.ESTALE, errno.EPIPE])

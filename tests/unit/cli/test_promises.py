@@ -9,6 +9,8 @@ import json
 import os
 import signal
 import sys
+import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -24,7 +26,7 @@ from hepatojax.cli.device import cache_folder, prepare_jax, preset_folder, usabl
 from hepatojax.cli.main import main, parser
 from hepatojax.cli.options import read_settings
 from hepatojax.cli.output import LastingStream, lasting, reason_of, write_errors
-from hepatojax.cli.progress import progress
+from hepatojax.cli.progress import progress, stages
 from hepatojax.cli.run import require_output, stop_on_signal
 from hepatojax.io.results import RunWriter
 from hepatojax.io.run_folder import RunFolderLocked, locked
@@ -346,6 +348,32 @@ def test_progress_on_a_terminal_is_a_bar_and_quiet_is_quiet(monkeypatch: pytest.
     with progress("portal", 4.0) as report:
         report(4.0)
     assert "portal" in shown.getvalue() and "100%" in shown.getvalue()
+
+
+def test_stages_on_a_terminal_are_one_live_line_and_quiet_is_quiet(monkeypatch: pytest.MonkeyPatch):
+    shown = io.StringIO()
+    shown.isatty = lambda: True  # type: ignore[method-assign]
+    monkeypatch.setattr(sys, "stdout", shown)
+    monkeypatch.setenv("TERM", "xterm")
+    with stages("preparing", quiet=True) as tell:
+        tell("healthy rest")
+    assert shown.getvalue() == ""
+    with stages("preparing") as tell:
+        tell("healthy rest")
+    assert "preparing: healthy rest" in shown.getvalue()
+
+
+def test_a_long_stage_repeats_its_line_and_stops_with_the_work(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+):
+    monkeypatch.setattr(progress_module, "LINE_EVERY_S", 0.02)
+    with stages("preparing") as tell:
+        tell("healthy rest")
+        time.sleep(0.5)
+    first, *again = capsys.readouterr().out.splitlines()
+    assert first == "preparing: healthy rest"
+    assert set(again) <= {"preparing: healthy rest, 0 s", "preparing: healthy rest, 1 s"} and again
+    assert not [thread for thread in threading.enumerate() if "repeat" in thread.name]
 
 
 def test_a_stream_is_put_back_after_the_block_whatever_ends_it(monkeypatch: pytest.MonkeyPatch):

@@ -88,6 +88,22 @@ CASES: dict[str, tuple[str | bytes, str, str]] = {
     "B16 zero cells": ("[grid]\ncells = [48, 0, 32]\n", "grid.cells", "3 positive integers [nx, ny, nz]"),
     "B16 half a cell": ("[grid]\ncells = [48.5, 48, 32]\n", "grid.cells", "3 positive integers [nx, ny, nz]"),
     "B16 two axes": ("[grid]\ncells = [48, 48]\n", "grid.cells", "3 positive integers [nx, ny, nz]"),
+    "B06 mass of another species": (
+        'species = "rat"\n[patient]\nbody_mass_kg = 300\n',
+        "patient.body_mass_kg",
+        "300 is outside 0.15..0.5 [kg] (rat)",
+    ),
+    "B06 lobule of another species": (
+        "[lobule]\nradius_um = 300.0\n",
+        "lobule.radius_um",
+        "300 is outside 400..750 [um] (human)",
+    ),
+    "B06 cell as wide as a vessel": ("[product]\ndiameter_um = 40\n", "product.diameter_um", "outside 12..30 [um]"),
+    "B06 given twice": (
+        '[patient]\nbody_mass_kg = 80.0\n[parameters]\n"patient.body_mass_kg" = 90.0\n',
+        "patient.body_mass_kg",
+        'is given beside "patient.body_mass_kg" in [parameters]; keep one',
+    ),
     "B18 value in another unit": (
         f"[parameters]\n{DIFFUSIVITY} = 2e-5\n",
         "parameters.oxygen.diffusivity_um2_s",
@@ -187,7 +203,7 @@ def test_wrong_command_line_is_refused_in_one_line():
 
 def test_refusal_and_help_import_neither_jax_nor_numpy(tmp_path: Path):
     path = tmp_path / "case.toml"
-    path.write_text(f"[parameters]\n{DIFFUSIVITY} = 1.8e-5\n")
+    path.write_text(f"[patient]\nbody_mass_kg = 300\n[parameters]\n{DIFFUSIVITY} = 1.8e-5\n")
     program = (
         "import contextlib, io, sys\n"
         "from hepatojax.cli.main import main\n"

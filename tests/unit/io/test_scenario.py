@@ -255,7 +255,6 @@ def test_keys_without_effect_are_refused():
         ({"arm": []}, "arm"),
         ({"run": {"drive": "pressure"}}, "run.pressure_drop_pa"),
         ({"run": {"pressure_drop_pa": 500.0}}, "run.pressure_drop_pa"),
-        ({"lobule": {"radius_um": 150.0, "central_vein_radius_um": 100.0}}, "lobule.radius_um"),
         ({"disease": {"start": "healthy", "flare": 1.0, "flare_lead_h": 24.0}}, "disease.flare_lead_h"),
         ({"run": {"fields": ["oxygen", "hgf", "oxygen"]}}, "run.fields"),
     ):

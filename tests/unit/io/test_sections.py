@@ -20,7 +20,7 @@ from hepatojax.io.scenario.document import SECTIONS
 from hepatojax.io.scenario.errors import Problem
 from hepatojax.io.scenario.validate import validate
 from hepatojax.parameters.registry import load_parameters
-from hepatojax.scenario import CELL_SOURCES, PRECISIONS, ROUTES, SAVED_FIELDS, TRANSPORTS, Scenario
+from hepatojax.scenario import ASCITES, CELL_SOURCES, PRECISIONS, ROUTES, SAVED_FIELDS, SEXES, TRANSPORTS, Scenario
 
 SCHEMA = json_schema()
 INFUSION = {"start_h": 1.0, "cells_per_kg": 1e6, "route": "portal"}
@@ -324,9 +324,11 @@ DOSES = section(
 TABLES = section(
     title=TITLES,
     direct_only=st.booleans(),
-    patient=section(body_mass_kg=reals(0.01, 300.0)),
+    patient=section(
+        sex=words(SEXES), sodium_mmol_l=reals(100.0, 180.0), ascites=words(ASCITES), body_mass_kg=reals(40.0, 150.0)
+    ),
     lobule=section(
-        height_um=reals(10.0, 5000.0),
+        height_um=reals(20.0, 2000.0),
         inlet_septa=st.booleans(),
         permeability_log_sd=reals(0.0, 3.0),
         fibrotic_septa=st.integers(0, 12),
@@ -335,7 +337,7 @@ TABLES = section(
     ),
     grid=section(cells=st.lists(st.integers(30, 65536), min_size=3, max_size=3)) | section(spacing_um=reals(0.5, 99.0)),
     disease=section({"start": st.just("chronic")}, flare=reals(0.0, 100.0), flare_lead_h=reals(0.0, 9.0)),
-    product=section(source=words(CELL_SOURCES), batch=reals(-3.0, 3.0), diameter_um=reals(5.0, 50.0)),
+    product=section(source=words(CELL_SOURCES), batch=reals(-3.0, 3.0), diameter_um=reals(12.0, 30.0)),
     run=section(
         {"end_h": st.just(48)},
         steps_per_day=st.sampled_from((1, 4, 24)),

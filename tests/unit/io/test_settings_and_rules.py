@@ -156,14 +156,8 @@ EDGES: dict[str, tuple[dict[str, Any], str | None]] = {
         None,
     ),
     "a run of one step": ({"run": {"end_h": 6.0, "save_every_h": 6.0}}, None),
-    "vessels that leave half the radius": (
-        {"lobule": {"radius_um": 150.0, "central_vein_radius_um": 50.0, "portal_tract_radius_um": 25.0}},
-        None,
-    ),
-    "vessels that leave less": (
-        {"lobule": {"radius_um": 150.0, "central_vein_radius_um": 50.0, "portal_tract_radius_um": 25.1}},
-        "lobule.radius_um",
-    ),
+    "the smallest lobule of its species": ({"species": "rat", "lobule": {"radius_um": 350.0}}, None),
+    "a smaller one": ({"species": "rat", "lobule": {"radius_um": 349.0}}, "lobule.radius_um"),
     "one cell over z": ({"grid": {"cells": [52, 60, 1]}}, None),
     "a tiling of one": ({"lobule": {"geometry": "tiling", "tiling": [1, 1]}}, None),
     "a tiling that is written and is the default": ({"lobule": {"tiling": [1, 1]}}, None),
@@ -254,8 +248,9 @@ def test_the_numbers_of_the_physics_scale_as_their_definitions_say():
     base, fine = size_of(grid={"cells": [30, 32, 4]}), size_of(grid={"cells": [60, 64, 8]})
     assert fine.peclet == pytest.approx(base.peclet / 2) and fine.damkohler == base.damkohler
     assert [2 * h for h in fine.spacing_um] == pytest.approx(base.spacing_um)
-    wide = size_of(grid={"cells": [30, 32, 4]}, lobule={"radius_um": 2 * base.radius_um})
-    assert wide.speed_um_s == pytest.approx(2 * base.speed_um_s) and wide.peclet == pytest.approx(4 * base.peclet)
+    wide = size_of(grid={"cells": [30, 32, 4]}, lobule={"radius_um": 750.0})
+    assert wide.speed_um_s == pytest.approx(1.5 * base.speed_um_s)  # over 500 um
+    assert wide.peclet == pytest.approx(1.5**2 * base.peclet)
     assert wide.penetration_length_um == base.penetration_length_um  # of the tissue, whatever its shape
 
 

@@ -9,17 +9,19 @@ import pytest
 
 from hepatojax.assembly import model_parameters
 from hepatojax.body.circulation import Patient
+from hepatojax.io.scenario import scenario_from_table
 from hepatojax.parameters import registry
 from hepatojax.parameters.registry import (
     EVIDENCE,
     ParameterError,
     from_registry,
     load_parameters,
+    registry_of,
     replaced,
     switched_off,
 )
-from hepatojax.scenario import SPECIES
-from hepatojax.therapy.product import CellProduct
+from hepatojax.scenario import REGISTERED, SPECIES, PatientSpec, ProductSpec, Scenario
+from hepatojax.therapy.product import CellProduct, cell_product
 from hepatojax.units import UNITS
 
 LOADED = {species: load_parameters(species) for species in SPECIES}
@@ -132,3 +134,31 @@ def test_what_is_switched_off_is_allowed_and_nothing_else_moves():
 def test_what_is_no_finite_number_is_refused(value):
     with pytest.raises(ParameterError, match="is not a finite number"):
         load_parameters("human", {"injury.killing_rate": value})
+
+
+def test_what_a_section_replaces_is_the_row_that_is_built_with_and_recorded():
+    sections = {"patient": {"body_mass_kg": 0.3}, "lobule": {"radius_um": 400.0}, "product": {"diameter_um": 20.0}}
+    parameters = registry_of(scenario_from_table({"species": "rat", **sections}))
+    said = {row.name: row.value for row in parameters.table() if row.overridden}
+    assert said == {"patient.body_mass_kg": 0.3, "geometry.lobule_radius_um": 400.0, "product.diameter_um": 20.0}
+    assert parameters.patient.body_mass_kg == 0.3 and parameters.hash == load_parameters("rat", said).hash
+    assert cell_product(ProductSpec(), parameters.product).diameter_um == 20.0
+
+
+def test_what_a_section_replaces_is_in_range_however_the_scenario_was_made():
+    with pytest.raises(ParameterError, match=r"patient\.body_mass_kg: 300 is outside"):
+        registry_of(Scenario(species="rat", patient=PatientSpec(body_mass_kg=300.0)))
+
+
+def test_every_key_that_replaces_a_number_of_the_registry_has_its_unit_and_no_default():
+    for key, name in REGISTERED.items():
+        row = next(row for row in HUMAN.rows if row.name == name)
+        assert key.endswith(f"_{row.unit}")
+    assert Scenario().replacements() == {}
+
+
+@pytest.mark.parametrize("species", SPECIES)
+def test_the_widest_vessels_leave_tissue_in_the_smallest_lobule(species: str):
+    rows = {row.name.removeprefix("geometry."): row for row in LOADED[species].rows}
+    vessels = rows["central_vein_radius_um"].high + rows["portal_tract_radius_um"].high
+    assert vessels <= 0.5 * rows["lobule_radius_um"].low

@@ -79,7 +79,7 @@ def test_a_route_is_one_of_the_shares_and_padding_holds_no_cells(route):
 
 def test_a_cell_as_wide_as_a_sinusoid_blocks_it_half_of_the_times():
     """H(d, 8.5, 12): 1/2 at 8.5 um, 2^12 to one at twice that; red cells of 7 um pass nine times of ten."""
-    at = {d: float(cell_product(ProductSpec(diameter_um=d), SUBJECT).plugging) for d in (7.0, 8.5, 17.0)}
+    at = {d: float(cell_product(ProductSpec(), {**SUBJECT, "diameter_um": d}).plugging) for d in (7.0, 8.5, 17.0)}
     assert at[8.5] == pytest.approx(0.5, rel=1e-12)
     assert at[17.0] / (1.0 - at[17.0]) == pytest.approx(2.0**12, rel=1e-9)
     assert at[7.0] < 0.1

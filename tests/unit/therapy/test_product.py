@@ -20,7 +20,9 @@ def test_source_multiplies_the_potency():
 
 
 def test_wider_cells_plug_more():
-    small, usual = (cell_product(ProductSpec(diameter_um=d), SUBJECT).plugging for d in (8.0, None))
+    small, usual = (
+        cell_product(ProductSpec(), subject).plugging for subject in ({**SUBJECT, "diameter_um": 8.0}, SUBJECT)
+    )
     assert small < 0.5
     assert usual == pytest.approx(1.0, abs=1e-3)
 

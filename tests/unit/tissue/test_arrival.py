@@ -33,6 +33,14 @@ def test_density_has_mean_one_and_follows_affinity(dtype):
     assert 0.0 < float(arrival.captured_share) < 1.0
 
 
+def test_the_worst_cell_is_that_of_the_largest_imbalance():
+    grid, flow = channel(6)
+    ones = jnp.ones(grid.shape)
+    arrival = unit_arrival(grid, flow, ones.at[0, 0, 4].set(3.0), 0.5, ones, tolerance=10.0)  # the guess will do
+    assert int(arrival.iterations) == 0 and bool(arrival.converged)
+    assert int(arrival.worst_cell) == 4
+
+
 def test_derivative_of_the_capture():
     grid, flow = channel(6)
     ones = jnp.ones(grid.shape)

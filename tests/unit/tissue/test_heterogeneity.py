@@ -45,7 +45,7 @@ def test_septa_raise_the_resistance_the_more_the_denser_they_are():
     human = PerfusionParameters(3.4e-2, 2.3, 3.5e-3)
     solve = jax.jit(solve_perfusion)
     values = [
-        float(solve(fibrotic_septa(lobule(), 6, contrast, 30.0, seed=1), 1.0, human).resistance)
+        float(solve(fibrotic_septa(lobule(), 6, contrast, 30.0, seed=1, gap_fraction=0.1), 1.0, human).resistance)
         for contrast in (1.0, 10.0, 100.0)
     ]
     assert values[0] < values[1] < values[2]
@@ -69,6 +69,6 @@ def test_a_scenario_counts_the_pairs_of_a_tiling_as_the_geometry_has_them(tiling
 def test_a_hexagon_has_twelve_pairs_of_neighbours():
     assert len(neighbouring_vessels(lobule())) == 12
     with pytest.raises(ValueError, match="12 pairs"):
-        fibrotic_septa(lobule(), 13, 10.0, 30.0, seed=0)
+        fibrotic_septa(lobule(), 13, 10.0, 30.0, seed=0, gap_fraction=0.1)
     with pytest.raises(ValueError, match="0 pairs"):
-        fibrotic_septa(well_mixed(500.0, 300.0, 40.0, 35.0), 1, 10.0, 30.0, seed=0)
+        fibrotic_septa(well_mixed(500.0, 300.0, 40.0, 35.0), 1, 10.0, 30.0, seed=0, gap_fraction=0.1)

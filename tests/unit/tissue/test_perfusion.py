@@ -17,7 +17,7 @@ HUMAN = PerfusionParameters(3.4e-2, 2.3, 3.5e-3)
 
 def fibrotic_lobule():
     tissue = hexagonal_lobule((16, 18, 6), 500.0, 300.0, 40.0, 35.0)
-    return fibrotic_septa(random_permeability(tissue, 0.5, 80.0, seed=1), 4, 100.0, 30.0, seed=2)
+    return fibrotic_septa(random_permeability(tissue, 0.5, 80.0, seed=1), 4, 100.0, 30.0, seed=2, gap_fraction=0.1)
 
 
 @pytest.fixture(scope="module")

@@ -54,6 +54,15 @@ def test_one_cell_with_saturable_uptake():
     assert float(signal.plasma_nM[0, 0, 0]) == pytest.approx(brentq(balance, 0.0, 1.0, xtol=1e-14), rel=1e-8)
 
 
+def test_the_worst_cell_is_that_of_the_largest_imbalance():
+    grid, flow = corner_to_corner((2, 4, 3), (20.0, 20.0, 20.0), seed=4)
+    secretion = jnp.ones(grid.shape).at[1, 2, 0].set(2.0)
+    body = BodyClosure(2.0, 0.0)
+    signal = solve(grid, flow, secretion, 0.0 * secretion, SIGNAL, body, nothing(grid), tolerance=10.0)
+    assert int(signal.sweeps) == 0 and bool(signal.converged)  # the guess of nothing will do
+    assert jnp.unravel_index(signal.worst_cell, grid.shape) == (1, 2, 0)
+
+
 def dense_twin(grid: Grid, flow: Flow, secretion, uptake, body: BodyClosure) -> tuple[np.ndarray, np.ndarray]:
     """Tissue and plasma by Picard on dense matrices of both phases and the inlet, written face by face."""
     n = grid.volume.size

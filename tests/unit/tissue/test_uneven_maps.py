@@ -122,8 +122,8 @@ def test_permeability_is_log_linear_in_its_spread_and_keeps_what_was_there():
     assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.5
 
 
-def septa(count=6, contrast=50.0, thickness=60.0, seed=1, **options):
-    return fibrotic_septa(lobule(), count, contrast, thickness, seed=seed, **options).permeability
+def septa(count=6, contrast=50.0, thickness=60.0, seed=1, gap_fraction=0.1):
+    return fibrotic_septa(lobule(), count, contrast, thickness, seed=seed, gap_fraction=gap_fraction).permeability
 
 
 def test_septa_lower_the_permeability_to_one_over_their_contrast_and_no_further():
