@@ -27,7 +27,6 @@ from hepatojax.parameters.registry import (
     from_registry,
     replaced,
 )
-from hepatojax.parameters.registry import registry_of as registry_of
 from hepatojax.presets import Presets, digest, kept
 from hepatojax.rest import STANDS_STILL, Rest, derive_rest, first_guess, rest_state, with_rest
 from hepatojax.scenario import DEFAULT_SPACING_UM, LobuleSpec, PatientSpec, Scenario, domain_extent_um, grid_cells

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import jax
 import numpy as np
 
-from hepatojax.assembly import build_lobule, registry_of, resting_model
+from hepatojax.assembly import build_lobule, resting_model
 from hepatojax.model import LiverModel, check_model
 from hepatojax.onset import diseased, onset_state
+from hepatojax.parameters.registry import registry_of
 from hepatojax.presets import Presets
 from hepatojax.scenario import Scenario
 from hepatojax.state import LiverState

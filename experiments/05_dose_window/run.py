@@ -7,10 +7,10 @@ from pathlib import Path
 
 import jax
 
-from hepatojax.assembly import registry_of
 from hepatojax.build import build
 from hepatojax.io.study import load_study
 from hepatojax.io.study.parts import study_parts
+from hepatojax.parameters.registry import registry_of
 from hepatojax.report.figures.window import window_bars, window_curves
 from hepatojax.studies.interval import Window
 from hepatojax.studies.problem import DoseProblem

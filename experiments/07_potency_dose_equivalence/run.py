@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 
 import hepatojax as hj
-from hepatojax.assembly import registry_of
 from hepatojax.build import Study, build_study
 from hepatojax.cli.device import prepare_jax
+from hepatojax.parameters.registry import registry_of
 from hepatojax.report.figures.equivalence import equal_gain
 from hepatojax.studies.equivalence import EquivalentDose, elasticities, equivalent_doses
 from hepatojax.studies.objective import Aim, Limit

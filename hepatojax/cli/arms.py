@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from hepatojax.assembly import build_lobule, registry_of, resting_model
+from hepatojax.assembly import build_lobule, resting_model
 from hepatojax.build import Study, build_study
 from hepatojax.cli.device import preset_folder
 from hepatojax.cli.memory import hand_memory_back, memory_handed_back
@@ -30,6 +30,7 @@ from hepatojax.io.scenario import scenario_to_toml
 from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
 from hepatojax.model import SPECIFICATIONS, LiverModel
 from hepatojax.onset import chronic_column
+from hepatojax.parameters.registry import registry_of
 from hepatojax.scenario import SIGNALS, RunSpec, Scenario
 from hepatojax.simulate import SaveAt, Solution, join, simulate_chunks, whole_steps
 from hepatojax.status import ExitCode, Status

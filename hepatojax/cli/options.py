@@ -99,9 +99,10 @@ def require_lobule(scenario: Scenario, image: np.ndarray | None) -> None:
     """
     if image is None:
         return
-    from hepatojax.assembly import build_lobule, registry_of
+    from hepatojax.assembly import build_lobule
     from hepatojax.io.readers import InputFileError
     from hepatojax.onset import scarred
+    from hepatojax.parameters.registry import registry_of
 
     smooth = replace(scenario, lobule=replace(scenario.lobule, permeability_log_sd=0.0))
     try:

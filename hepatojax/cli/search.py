@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 
-from hepatojax.assembly import registry_of
 from hepatojax.build import build_study
 from hepatojax.cli.arms import prepare, run_arms
 from hepatojax.cli.device import preset_folder
@@ -35,6 +34,7 @@ from hepatojax.io.study.result import (
     write_optimum,
 )
 from hepatojax.io.study.specification import Study
+from hepatojax.parameters.registry import registry_of
 from hepatojax.scenario import ArmSpec, Scenario
 from hepatojax.status import ExitCode
 from hepatojax.studies.optimise import DoseOptimum, Iterate, Verdict, optimise_dose

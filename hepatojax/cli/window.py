@@ -86,8 +86,9 @@ def _windows(
     Raises:
         StoppedOnRequest: between two windows.
     """
-    from hepatojax.assembly import build_lobule, registry_of
+    from hepatojax.assembly import build_lobule
     from hepatojax.cli.search import problem_of
+    from hepatojax.parameters.registry import registry_of
     from hepatojax.studies.window import amplification_factors, windows_by
 
     problem, parameters, asked = problem_of(study, parts, image), registry_of(study.scenario), study.window
@@ -130,10 +131,10 @@ def write_windows(
         folder: of the results. study: that was asked. asked: its record, see `asked_record`. found: the windows.
         device: for the provenance.
     """
-    from hepatojax.assembly import registry_of
     from hepatojax.io.provenance import provenance
     from hepatojax.io.run_folder import write_record
     from hepatojax.io.scenario import scenario_to_toml
+    from hepatojax.parameters.registry import registry_of
 
     origin = provenance(
         scenario_text=scenario_to_toml(study.scenario),

@@ -7,9 +7,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hepatojax.assembly import build_lobule, registry_of, resting_model, with_parameters
+from hepatojax.assembly import build_lobule, resting_model, with_parameters
 from hepatojax.checks.validate.course import column_case
-from hepatojax.parameters.registry import ParameterError, load_parameters
+from hepatojax.parameters.registry import ParameterError, load_parameters, registry_of
 from hepatojax.scenario import GridSpec
 
 SCENARIO = dataclasses.replace(column_case(), grid=GridSpec(cells=(4, 1, 1)))

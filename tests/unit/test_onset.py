@@ -6,9 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hepatojax.assembly import TOLERANCE, build_lobule, model_parameters, registry_of, require_rest
+from hepatojax.assembly import TOLERANCE, build_lobule, model_parameters, require_rest
 from hepatojax.onset import Column, diseased, lifted, require_success, resected, scarred, wounded
-from hepatojax.parameters.registry import load_parameters
+from hepatojax.parameters.registry import load_parameters, registry_of
 from hepatojax.rest import first_guess
 from hepatojax.scenario import DiseaseSpec, GridSpec, LobuleSpec, Scenario, domain_extent_um, grid_cells, is_arm_name
 from hepatojax.status import SimulationError, Status

@@ -17,7 +17,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array
 
 from hepatojax import coupling, macro_step
-from hepatojax.assembly import TOLERANCE, build_lobule, registry_of, resting_model
+from hepatojax.assembly import TOLERANCE, build_lobule, resting_model
 from hepatojax.body.biodistribution import PoolCourse
 from hepatojax.body.circulation import arterial_share
 from hepatojax.build import build_study
@@ -28,7 +28,7 @@ from hepatojax.macro_step import LedgerTerms
 from hepatojax.mechanism import pytree
 from hepatojax.model import BODY_STATES, HGF_SECRETION, LICENSING, LiverModel, Numerics, evaluate
 from hepatojax.onset import diseased, resected
-from hepatojax.parameters.registry import load_parameters
+from hepatojax.parameters.registry import load_parameters, registry_of
 from hepatojax.scenario import ArmSpec, DiseaseSpec, GridSpec, InfusionSpec, LobuleSpec, RunSpec, Scenario
 from hepatojax.state import LiverState, QuasiSteady
 from hepatojax.therapy.schedule import DoseSchedule, schedule_of

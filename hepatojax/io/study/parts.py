@@ -13,10 +13,10 @@ from typing import Any
 import jax.numpy as jnp
 import numpy as np
 
-from hepatojax.assembly import registry_of
 from hepatojax.io.scenario import ScenarioError, scenario_from_table, scenario_to_toml
 from hepatojax.io.study.load import StudyFileError
 from hepatojax.io.study.specification import Study
+from hepatojax.parameters.registry import registry_of
 from hepatojax.scenario import REGISTERED, ROUTES, ArmSpec, InfusionSpec, ProductSpec, Scenario
 from hepatojax.studies.objective import Aim, Limit, StudyError
 from hepatojax.studies.variables import Variable, check_variables, dosed

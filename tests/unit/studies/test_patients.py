@@ -7,9 +7,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hepatojax.assembly import registry_of, with_parameters
+from hepatojax.assembly import with_parameters
 from hepatojax.build import build
 from hepatojax.checks.validate.course import column_case
+from hepatojax.parameters.registry import registry_of
 from hepatojax.scenario import DiseaseSpec, GridSpec, InfusionSpec
 from hepatojax.status import Status
 from hepatojax.studies.objective import Aim, Limit, StudyError

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 
 import hepatojax
-from hepatojax.assembly import registry_of, with_parameters
+from hepatojax.assembly import with_parameters
 from hepatojax.build import build
 from hepatojax.checks.validate.course import column_case
-from hepatojax.parameters.registry import load_parameters
+from hepatojax.parameters.registry import load_parameters, registry_of
 from hepatojax.scenario import DiseaseSpec, GridSpec, InfusionSpec
 from hepatojax.status import Status
 from hepatojax.studies.interval import BOUND, DEAD, FAILED, GAIN, WindowVerdict
