@@ -23,7 +23,7 @@ from hepatojax.checks.records import Record, at_least, at_most, reported
 from hepatojax.scenario import ArmSpec, InfusionSpec, Scenario
 from hepatojax.status import Status
 from hepatojax.studies.objective import Aim, Limit
-from hepatojax.studies.optimise import FEASIBLE, DoseOptimum, Verdict
+from hepatojax.studies.optimum import FEASIBLE, DoseOptimum, Verdict
 from hepatojax.studies.problem import DoseProblem
 from hepatojax.studies.variables import Variable
 

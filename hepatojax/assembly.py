@@ -51,7 +51,8 @@ def build_lobule(scenario: Scenario, parameters: Parameters, labels: np.ndarray 
     """The geometry of a scenario on its grid, with its heterogeneity; septa are scars, see `hepatojax.onset`.
 
     Args:
-        scenario: checked. parameters: see `registry_of`; they hold the sizes.
+        scenario: checked.
+        parameters: see `registry_of`; they hold the sizes.
         labels: image (nz, ny, nx) for the geometry "labels", whose cells are voxels of `grid.spacing_um`.
 
     Raises:
@@ -104,7 +105,9 @@ def resting_model(
     """The model of a healthy liver with the constants of its rest, derived on its own grid, and its resting state.
 
     Args:
-        scenario: checked. parameters: see `registry_of`. lobule: its geometry.
+        scenario: checked.
+        parameters: see `registry_of`.
+        lobule: its geometry.
         presets: where the rest is kept between runs; without it it is derived anew.
 
     Raises:
@@ -146,7 +149,8 @@ def treated_patient(spec: PatientSpec, parameters: Parameters) -> Patient:
     """The patient: sizes from the registry, and from the scenario what is not modelled and scores read.
 
     Args:
-        spec: of the scenario. parameters: see `registry_of`.
+        spec: of the scenario.
+        parameters: see `registry_of`.
     """
     return dataclasses.replace(
         from_registry(Patient, parameters.patient),
@@ -184,7 +188,8 @@ def with_parameters(
     several leaves of `LiverModel.parameters`, and what it does to the rest is in none of them.
 
     Args:
-        model: of `hepatojax.build`. parameters: the registry that it was built from.
+        model: of `hepatojax.build`.
+        parameters: the registry that it was built from.
         values: "subject.name" -> value in the unit of the file; no range is checked.
         healthy: the lobule without its fibrotic septa, if it has some.
 

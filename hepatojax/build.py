@@ -31,7 +31,8 @@ def build(
     """The model, its state at day 0 and the schedule of one arm.
 
     Args:
-        scenario: checked. arm: its name; the first one by default.
+        scenario: checked.
+        arm: its name; the first one by default.
         labels: image (nz, ny, nx) for `lobule.geometry = "labels"`.
 
     Raises:
@@ -47,7 +48,8 @@ def build_study(scenario: Scenario, presets: Presets | None = None, labels: np.n
     """Everything that the arms of a scenario share, built once, and their schedules.
 
     Args:
-        scenario: checked. presets: where the rest and chronic start states are kept between runs.
+        scenario: checked.
+        presets: where the rest and chronic start states are kept between runs.
         labels: image (nz, ny, nx) for `lobule.geometry = "labels"`.
 
     Raises:

@@ -48,8 +48,10 @@ NOWHERE = -1
 class Failure:
     """The first failure of a macro-step and its place, small enough to be kept of every step.
 
-    status: `Status` code. field: index into `FIELDS_AT_FAULT`, 0 for none. voxel: (z, y, x) of the largest imbalance
-    or of the first wrong value, `NOWHERE` where none is known.
+    Attributes:
+        status: `Status` code.
+        field: index into `FIELDS_AT_FAULT`, 0 for none.
+        voxel: (z, y, x) of the largest imbalance or of the first wrong value, `NOWHERE` where none is known.
     """
 
     status: Int[Array, "*t"]
@@ -61,10 +63,14 @@ class Failure:
 class Evidence:
     """What the solves of one macro-step say of themselves.
 
-    terms: quantity -> term -> rate of the domain [quantity's unit x um3/s]. gained: quantity -> what enters it.
-    imbalance: quantity -> entered - left. statistics: solver -> iterations or relative residual.
-    failure: the first one. extraction: of oxygen [-]. outlet_mmHg: partial pressure of oxygen in the blood that leaves
-        [mmHg].
+    Attributes:
+        terms: quantity -> term -> rate of the domain [quantity's unit x um3/s].
+        gained: quantity -> what enters it.
+        imbalance: quantity -> entered - left.
+        statistics: solver -> iterations or relative residual.
+        failure: the first one.
+        extraction: of oxygen [-].
+        outlet_mmHg: partial pressure of oxygen in the blood that leaves [mmHg].
     """
 
     terms: dict[str, dict[str, Float[Array, ""]]]
@@ -222,8 +228,9 @@ class _Sources:
 class _Species:
     """One trip of the loop over signals.
 
-    waits: its sources are made in the loop, from the mean of TNF, and those here are not used. licenses: its mean is
-    carried on to the one that waits.
+    Attributes:
+        waits: its sources are made in the loop, from the mean of TNF, and those here are not used.
+        licenses: its mean is carried on to the one that waits.
     """
 
     sources: _Sources
@@ -336,8 +343,8 @@ def failure(
     """A failure at its place.
 
     Args:
-        field: name, or index into `FIELDS_AT_FAULT`. cell: flat index in the grid, where one is known; negative for
-            none.
+        field: name, or index into `FIELDS_AT_FAULT`.
+        cell: flat index in the grid, where one is known; negative for none.
     """
     number = FIELDS_AT_FAULT.index(field) if isinstance(field, str) else field
     voxel = jnp.full(3, NOWHERE, jnp.int32)

@@ -48,7 +48,8 @@ class Reading(NamedTuple):
 class Endpoint:
     """A number that a run reports at every macro-step.
 
-    smooth: True if a derivative of it means something; a cap, a class or a count has none.
+    Attributes:
+        smooth: True if a derivative of it means something; a cap, a class or a count has none.
     """
 
     name: str
@@ -302,7 +303,9 @@ def endpoints_of(model: LiverModel, fields: Fields, solved: QuasiSteady, evidenc
     """All endpoints at one moment.
 
     Args:
-        model: the patient's liver. fields: states and what follows from them. solved, evidence: of the last solves.
+        model: the patient's liver.
+        fields: states and what follows from them.
+        solved, evidence: of the last solves.
 
     Returns:
         name -> float64 scalar, in the order of `ENDPOINTS` and in its units.

@@ -73,8 +73,11 @@ class LedgerTerms:
 class StepReport:
     """What one macro-step tells.
 
-    endpoints: at its end, see `hepatojax.endpoints`. ledger: integrals over it. statistics: of its solves.
-    failure: the first one.
+    Attributes:
+        endpoints: at its end, see `hepatojax.endpoints`.
+        ledger: integrals over it.
+        statistics: of its solves.
+        failure: the first one.
     """
 
     endpoints: Fields
@@ -96,7 +99,9 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
     3. Slow states at the end, positive and conservative, with these fields; then the motion of cells.
 
     Args:
-        model: the patient's liver. state: at the start of the step. schedule: infusions.
+        model: the patient's liver.
+        state: at the start of the step.
+        schedule: infusions.
 
     Returns:
         The state at the end, and the report of the step.
@@ -282,7 +287,8 @@ def move_cells(
 
     Args:
         states: slow states at the end of the step, voxel fields (nz, ny, nx).
-        solved: quasi-steady fields of the step. volume: of the liver over that at rest [-].
+        solved: quasi-steady fields of the step.
+        volume: of the liver over that at rest [-].
 
     Returns:
         The states with moved cells, the amount of each unchanged; iterations and relative residual, the largest of
@@ -330,7 +336,8 @@ def carried_label(
     stays positive and its amount is that of before.
 
     Args:
-        label: l [cells/mm3]. before, after: living cells a and a' [cells/mm3], of equal amount.
+        label: l [cells/mm3].
+        before, after: living cells a and a' [cells/mm3], of equal amount.
     """
     carrying = before > 0
     each = jnp.where(carrying, label / jnp.where(carrying, before, 1.0), 1.0)
@@ -417,7 +424,8 @@ def advance(
     """Do `count` macro-steps in one scan of scans, and keep `fields` after every `every` of them.
 
     Args:
-        model, state, schedule: see `macro_step`. adjoint, checkpoints: see `scan_steps`, within each `every` steps.
+        model, state, schedule: see `macro_step`.
+        adjoint, checkpoints: see `scan_steps`, within each `every` steps.
 
     Returns:
         The last state, the report of every macro-step (t, ...), and the kept fields (s, nz, ny, nx).

@@ -131,8 +131,11 @@ class Transfer:
 class Rates:
     """Rates of some states in the form dy/dt = P - D y + transfers.
 
-    production: state -> P [unit/h]; loss: state -> D [1/h]; transfers: moves between states, which the stepper
-    integrates so that what one state loses another gains to the last bit. A transfer's rate is not repeated in `loss`.
+    Attributes:
+        production: state -> P [unit/h].
+        loss: state -> D [1/h];
+        transfers: moves between states, which the stepper integrates so that what one state loses another gains to the
+            last bit. A transfer's rate is not repeated in `loss`.
     """
 
     production: dict[str, Any] = dataclasses.field(default_factory=dict)
@@ -167,7 +170,8 @@ def bolus(amount: Any, passed: Any) -> Arrival:
     """An arrival at one moment.
 
     Args:
-        amount: [unit of the state]. passed: share of the step before it [-].
+        amount: [unit of the state].
+        passed: share of the step before it [-].
     """
     return Arrival(amount, amount * (1.0 - passed) ** 2, amount * 2.0 * passed * (1.0 - passed))
 

@@ -124,9 +124,14 @@ SOLVED = ("oxygen", "flow_relative", "portal_gradient_relative", *SIGNALS)
 class Numerics:
     """How the model is solved; part of the structure of the compiled program.
 
-    macro_step_h: [h]. precision: of fields, "float32" or "float64". transport: "limited" or "upwind". drive: "flow"
-    or "pressure". pressure_drop_pa: for the pressure drive [Pa]. tolerance: of field solves, relative to what enters
-    each; pressure has its own. migration: False leaves cells where they are.
+    Attributes:
+        macro_step_h: [h].
+        precision: of fields, "float32" or "float64".
+        transport: "limited" or "upwind".
+        drive: "flow" or "pressure".
+        pressure_drop_pa: for the pressure drive [Pa].
+        tolerance: of field solves, relative to what enters each; pressure has its own.
+        migration: False leaves cells where they are.
     """
 
     macro_step_h: float = 6.0
@@ -148,8 +153,10 @@ class Numerics:
 class Disease:
     """Course of what harms the liver: a cause at constant activity with a flare, and one dose of a toxin.
 
-    activity: [-]. flare: added [-] from flare_start_h to flare_end_h [h]. toxin_mg_kg: dose [mg/kg], taken at toxin_h
-    [h].
+    Attributes:
+        activity: [-].
+        flare: added [-] from flare_start_h to flare_end_h [h].
+        toxin_mg_kg: dose [mg/kg], taken at toxin_h [h].
     """
 
     activity: Scalar
@@ -174,9 +181,12 @@ class Disease:
 class ModelParameters:
     """Every physiological number of the model, in canonical units; a gradient may touch any of them.
 
-    signals, body_signals: by name of the signal. adhesion_per_transit: captures of one cell [-]. haematocrit [-].
-    perfusion_at_rest: flow per tissue volume [1/s]. portal_mmHg, arterial_mmHg: of the two inlets [mmHg].
-    sinusoids_per_litre: of healthy liver [1e6/l].
+    Attributes:
+        signals, body_signals: by name of the signal.
+        adhesion_per_transit: captures of one cell [-]. haematocrit [-].
+        perfusion_at_rest: flow per tissue volume [1/s].
+        portal_mmHg, arterial_mmHg: of the two inlets [mmHg].
+        sinusoids_per_litre: of healthy liver [1e6/l].
     """
 
     biology: BiologyParameters
@@ -204,9 +214,13 @@ class ModelParameters:
 class LiverModel:
     """A patient's liver, ready to be simulated.
 
-    lobule: geometry at rest. parameters: see `ModelParameters`. rest: constants that make health a rest, derived by
-    `hepatojax.rest`. rest_resistance: of the domain at rest [Pa s/um3]. lobule_share: lobules left of those in health
-    [-]. numerics: part of the structure.
+    Attributes:
+        lobule: geometry at rest.
+        parameters: see `ModelParameters`.
+        rest: constants that make health a rest, derived by `hepatojax.rest`.
+        rest_resistance: of the domain at rest [Pa s/um3].
+        lobule_share: lobules left of those in health [-].
+        numerics: part of the structure.
     """
 
     lobule: Lobule
@@ -239,7 +253,8 @@ def evaluate(rules: tuple[Rule, ...], fields: Fields, model: LiverModel) -> Fiel
     """Add the algebraic fields that some rules write, in their order.
 
     Args:
-        rules: of algebraic mechanisms. fields: what they read, but for means, which are taken here unless given.
+        rules: of algebraic mechanisms.
+        fields: what they read, but for means, which are taken here unless given.
 
     Returns:
         The fields with the derived ones, voxel fields in the precision of the run.

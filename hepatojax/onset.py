@@ -58,7 +58,10 @@ def scarred(spec: LobuleSpec, lobule: Lobule) -> Lobule:
 class Column(NamedTuple):
     """A liver on a porto-central column.
 
-    zone: coordinate of its cells, rising, (1, 1, n). voxel: states of its cells, (1, 1, n). body: states of the body.
+    Attributes:
+        zone: coordinate of its cells, rising, (1, 1, n).
+        voxel: states of its cells, (1, 1, n).
+        body: states of the body.
     """
 
     zone: Array
@@ -75,7 +78,10 @@ def onset_state(
     grid for a week and led through the flare.
 
     Args:
-        scenario: checked. parameters: of its species. model: healthy, at rest. healthy: its state.
+        scenario: checked.
+        parameters: of its species.
+        model: healthy, at rest.
+        healthy: its state.
         presets: where chronic states are kept; without it they are computed anew.
 
     Raises:
@@ -144,7 +150,8 @@ def lifted(model: LiverModel, healthy: LiverState, column: Column) -> LiverState
     """A column's states on the grid, by linear interpolation in the zone coordinate; the body is the same.
 
     Args:
-        model, healthy: of the grid. column: the states to lift.
+        model, healthy: of the grid.
+        column: the states to lift.
     """
     dtype, places = model.numerics.dtype, np.asarray(model.lobule.zone)
 

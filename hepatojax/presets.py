@@ -30,8 +30,10 @@ def kept(presets: Presets | None, key: str, like: Tree, compute: Callable[[], Tr
     """What is kept under a key, or what is computed and kept now.
 
     Args:
-        presets: None computes always. key: all that the result depends on, as text, but for the code.
-        like: a tree of the same names and dtypes. compute: the tree.
+        presets: None computes always.
+        key: all that the result depends on, as text, but for the code.
+        like: a tree of the same names and dtypes.
+        compute: the tree.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     names = [jax.tree_util.keystr(path, simple=True, separator=" ") for path, _ in leaves]

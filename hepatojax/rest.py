@@ -51,9 +51,13 @@ _BALANCED: tuple[tuple[str, Mechanism, tuple[str, ...]], ...] = (
 class Rest:
     """A healthy lobule at rest.
 
-    voxel: states (nz, ny, nx), float64. constants: what holds them still. resistance: of the domain [Pa s/um3].
-    solved: quasi-steady fields. change: largest relative change of a state in the last sweep [-].
-    lowest: constant -> smallest value inside the tissue; a negative one means that there is no rest.
+    Attributes:
+        voxel: states (nz, ny, nx), float64.
+        constants: what holds them still.
+        resistance: of the domain [Pa s/um3].
+        solved: quasi-steady fields.
+        change: largest relative change of a state in the last sweep [-].
+        lowest: constant -> smallest value inside the tissue; a negative one means that there is no rest.
     """
 
     voxel: dict[str, Float[Array, "nz ny nx"]]
@@ -172,7 +176,8 @@ def rest_state(model: LiverModel, rest: Rest) -> LiverState:
     """The state of a healthy liver in the precision of the run.
 
     Args:
-        model: with the constants of this rest. rest: of the same lobule.
+        model: with the constants of this rest.
+        rest: of the same lobule.
     """
     dtype = model.numerics.dtype
     body = {**dict.fromkeys((*BODY_STATES, *POOLS), jnp.zeros(())), "regulatory_t": jnp.ones(())}

@@ -106,13 +106,15 @@ class GridSpec:
 class DiseaseSpec:
     """The state at day 0 and the course of the cause.
 
-    start: "healthy", or "chronic" (`chronic_days` at constant `activity`).
-    activity: of the cause (virus, alcohol, autoimmunity), 0 in health, 1 in decompensated cirrhosis.
-    flare: activity added from `flare_start_h` on for `flare_duration_h`.
-    flare_lead_h: time of flare that has passed at day 0 (a patient is treated when the failure shows).
-    resected_fraction: share of the lobules removed at day 0.
-    lesion_fraction: share of hepatocytes necrotic at day 0 where the zone coordinate is at or above `lesion_from_zone`.
-    toxin_mg_kg: one dose of a toxin like acetaminophen, taken at `toxin_h`.
+    Attributes:
+        start: "healthy", or "chronic" (`chronic_days` at constant `activity`).
+        activity: of the cause (virus, alcohol, autoimmunity), 0 in health, 1 in decompensated cirrhosis.
+        flare: activity added from `flare_start_h` on for `flare_duration_h`.
+        flare_lead_h: time of flare that has passed at day 0 (a patient is treated when the failure shows).
+        resected_fraction: share of the lobules removed at day 0.
+        lesion_fraction: share of hepatocytes necrotic at day 0 where the zone coordinate is at or above
+            `lesion_from_zone`.
+        toxin_mg_kg: one dose of a toxin like acetaminophen, taken at `toxin_h`.
     """
 
     start: str = "healthy"
@@ -133,8 +135,9 @@ class DiseaseSpec:
 class ProductSpec:
     """The cell product.
 
-    licensed: how far the cells are licensed before infusion, 0 not at all, 1 as by much TNF.
-    batch: strength of this batch, in standard deviations of the logarithm of potency from the median batch.
+    Attributes:
+        licensed: how far the cells are licensed before infusion, 0 not at all, 1 as by much TNF.
+        batch: strength of this batch, in standard deviations of the logarithm of potency from the median batch.
     """
 
     source: str = "bone_marrow"
@@ -171,8 +174,9 @@ class ArmSpec:
 class RunSpec:
     """How long, how fine and what is kept.
 
-    drive: "flow" (from the body circuit) or "pressure" (fixed gradient `pressure_drop_pa`).
-    transport: "limited" (van Albada) or "upwind".
+    Attributes:
+        drive: "flow" (from the body circuit) or "pressure" (fixed gradient `pressure_drop_pa`).
+        transport: "limited" (van Albada) or "upwind".
     """
 
     end_h: float = 672.0
@@ -189,8 +193,10 @@ class RunSpec:
 class Scenario:
     """A study: one patient, one disease, one product, several arms.
 
-    parameters: overrides of the registry, "subject.name" -> value in the registry's unit, range-checked and recorded.
-    direct_only: True switches every amplification by the host off.
+    Attributes:
+        parameters: overrides of the registry, "subject.name" -> value in the registry's unit, range-checked and
+            recorded.
+        direct_only: True switches every amplification by the host off.
     """
 
     title: str = "untitled"

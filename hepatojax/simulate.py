@@ -40,8 +40,10 @@ class SaveAt:
 class Ledger:
     """What entered, left and stayed of each conserved quantity, each term integrated on its own.
 
-    terms: quantity -> term -> integral over the run. gained: quantity -> sum of what entered.
-    error: quantity -> sum over macro-steps of |entered - left - stored|, in the unit of the quantity.
+    Attributes:
+        terms: quantity -> term -> integral over the run.
+        gained: quantity -> sum of what entered.
+        error: quantity -> sum over macro-steps of |entered - left - stored|, in the unit of the quantity.
     """
 
     terms: dict[str, dict[str, Float[Array, ""]]]
@@ -62,11 +64,16 @@ class Ledger:
 class Solution:
     """A simulated course.
 
-    times_h: end of each macro-step [h], (t,). endpoints: named endpoints, each (t,), see `hepatojax.endpoints`.
-    saved_times_h: [h], (s,). saved: field -> (s, nz, ny, nx). state: at the end, a start for another run.
-    ledger: see `Ledger`. statistics: solver -> largest iteration count and residual of the run.
-    status: `Status` code of the first failure, with the macro-step, the field (its index in `FIELDS_AT_FAULT`) and the
-        voxel where it struck, and the statistics of that macro-step; see `hepatojax.coupling.Failure`.
+    Attributes:
+        times_h: end of each macro-step [h], (t,).
+        endpoints: named endpoints, each (t,), see `hepatojax.endpoints`.
+        saved_times_h: [h], (s,).
+        saved: field -> (s, nz, ny, nx).
+        state: at the end, a start for another run.
+        ledger: see `Ledger`.
+        statistics: solver -> largest iteration count and residual of the run.
+        status: `Status` code of the first failure, with the macro-step, the field (its index in `FIELDS_AT_FAULT`) and
+            the voxel where it struck, and the statistics of that macro-step; see `hepatojax.coupling.Failure`.
     """
 
     times_h: Float[Array, " t"]
@@ -131,12 +138,14 @@ def simulate(
     """Integrate from the time of `state` to `end_h`; pure, so that it may be jitted, differentiated and mapped.
 
     Args:
-        model: from `hepatojax.build`. state: where to start. schedule: infusions, all entries differentiable.
+        model: from `hepatojax.build`.
+        state: where to start.
+        schedule: infusions, all entries differentiable.
         end_h: end of the run [h], a whole number of macro-steps after the state.
         start_h: time of `state` [h]; needed only where the state is traced, since it sets the length of the scan.
         save: fields to keep and their interval, a whole number of macro-steps; nothing by default.
-        adjoint: "saved" keeps the quasi-steady solutions of each macro-step and recomputes the rest in a reverse
-            pass; "two-level" keeps only the start of each segment and does segments anew; "none" for a forward run.
+        adjoint: "saved" keeps the quasi-steady solutions of each macro-step and recomputes the rest in a reverse pass;
+            "two-level" keeps only the start of each segment and does segments anew; "none" for a forward run.
         checkpoints: segments of "two-level" in each save interval; see `hepatojax.numerics.adjoint.scan_steps`.
 
     Returns:

@@ -13,11 +13,12 @@ from hepatojax.mechanism import pytree
 class Circulation:
     """Perfusion as the other fields see it.
 
-    pressure: of the lobule's solve, 1 at the portal vessels and 0 in the central vein; the next guess [-].
-    speed: of the blood at the cell centres, per area of tissue [um/s].
-    relative: blood flow of the liver over its rest value, Q/Q0 [-].
-    gradient: portal pressure gradient over its rest value [-].
-    resistance: of the domain at rest size [Pa s/um3].
+    Attributes:
+        pressure: of the lobule's solve, 1 at the portal vessels and 0 in the central vein; the next guess [-].
+        speed: of the blood at the cell centres, per area of tissue [um/s].
+        relative: blood flow of the liver over its rest value, Q/Q0 [-].
+        gradient: portal pressure gradient over its rest value [-].
+        resistance: of the domain at rest size [Pa s/um3].
     """
 
     pressure: Float[Array, "nz ny nx"]
@@ -31,13 +32,15 @@ class Circulation:
 class QuasiSteady:
     """Fields that follow the slow states at once, solved at the middle of the last macro-step.
 
-    oxygen: partial pressure [mmHg], (nz, ny, nx).
-    tissue: signal -> field [nM], (nz, ny, nx).
-    excess: signal -> both phases over the inlet [nM], (2, nz, ny, nx); a guess for the next solve, without derivative.
-    inlet: signal -> plasma level of the body [nM].
-    arrival: where cells from the blood adhere, volume mean 1 [-], (nz, ny, nx).
-    carried: cells left in the blood over those in the inlet [-], (nz, ny, nx); a guess, without derivative.
-    circulation: see `Circulation`.
+    Attributes:
+        oxygen: partial pressure [mmHg], (nz, ny, nx).
+        tissue: signal -> field [nM], (nz, ny, nx).
+        excess: signal -> both phases over the inlet [nM], (2, nz, ny, nx); a guess for the next solve, without
+            derivative.
+        inlet: signal -> plasma level of the body [nM].
+        arrival: where cells from the blood adhere, volume mean 1 [-], (nz, ny, nx).
+        carried: cells left in the blood over those in the inlet [-], (nz, ny, nx); a guess, without derivative.
+        circulation: see `Circulation`.
     """
 
     oxygen: Float[Array, "nz ny nx"]
@@ -53,10 +56,11 @@ class QuasiSteady:
 class LiverState:
     """Everything that a macro-step needs to go on, and all that a checkpoint must hold.
 
-    voxel: slow states on the grid, each (nz, ny, nx), in the precision of the run.
-    body: slow states and cell pools of the body, float64 scalars.
-    quasi_steady: the last solved fields; they start the solvers and the predictor of the next step.
-    step: number of macro-steps done; the time is step x macro_step_h.
+    Attributes:
+        voxel: slow states on the grid, each (nz, ny, nx), in the precision of the run.
+        body: slow states and cell pools of the body, float64 scalars.
+        quasi_steady: the last solved fields; they start the solvers and the predictor of the next step.
+        step: number of macro-steps done; the time is step x macro_step_h.
     """
 
     voxel: dict[str, Float[Array, "nz ny nx"]]

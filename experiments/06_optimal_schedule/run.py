@@ -17,7 +17,7 @@ from hepatojax.io.study.parts import study_parts
 from hepatojax.report.figures.schedules import NamedSchedule, schedule_rows
 from hepatojax.studies.fewer import fewer_infusions
 from hepatojax.studies.objective import CELLS_UNIT
-from hepatojax.studies.optimise import DoseOptimum
+from hepatojax.studies.optimum import DoseOptimum
 from hepatojax.studies.problem import DoseProblem
 from hepatojax.therapy.schedule import DoseSchedule
 from hepatojax.units import HOURS_PER_DAY

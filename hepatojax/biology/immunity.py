@@ -101,8 +101,8 @@ def macrophage_switch(fields: Fields, p: ImmunityParameters) -> dict[str, Array]
         sw = k_0 + k_d H(d, K_d) + k_10 H(IL10, K_10) + k_contact lic contact + k_relay e / (m1 + e + K)
 
     Args:
-        fields: debris d, macrophage_m1, macrophage_educated e, msc_contact [-], il10 [nM], each (nz, ny, nx);
-            scalar licensing lic [-].
+        fields: debris d, macrophage_m1, macrophage_educated e, msc_contact [-], il10 [nM], each (nz, ny, nx); scalar
+            licensing lic [-].
         p: rates k [1/h], half saturations [nM, -].
 
     Returns:

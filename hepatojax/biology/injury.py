@@ -128,8 +128,8 @@ def injury_rates(fields: Fields, p: InjuryParameters) -> dict[str, Array]:
         k_rep = k_r a / (1 + g_r T),   k_nec = k_n (1 + g_T T + g_a (1 - a))
 
     Args:
-        fields: cause_weight w, toxin_weight v, tnf_toxicity T, atp a, injured [-], each (nz, ny, nx); scalars
-            activity ag, effector_t te, toxin_response X, load_excess x, and the means <w>, <v> [-].
+        fields: cause_weight w, toxin_weight v, tnf_toxicity T, atp a, injured [-], each (nz, ny, nx); scalars activity
+            ag, effector_t te, toxin_response X, load_excess x, and the means <w>, <v> [-].
         p: rates k [1/h], gains g [-].
 
     Returns:

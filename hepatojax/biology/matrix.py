@@ -181,8 +181,8 @@ def collagen_turnover(fields: Fields, p: MatrixParameters) -> Rates:
     with H the response to TGF-beta, H0 its rest value.
 
     Args:
-        fields: collagen_fresh, collagen_crosslinked, stellate, myofibroblast, matrix_degradation,
-            rest_tgf_response [-], tgf_beta [nM], rest_collagen_deposition k_dep [1/h], each (nz, ny, nx).
+        fields: collagen_fresh, collagen_crosslinked, stellate, myofibroblast, matrix_degradation, rest_tgf_response
+            [-], tgf_beta [nM], rest_collagen_deposition k_dep [1/h], each (nz, ny, nx).
         p: rates [1/h], gain g [-], half saturation [nM].
 
     Returns:

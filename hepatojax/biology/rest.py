@@ -28,7 +28,9 @@ def gain_and_loss(rates: Rates, state: str, fields: Fields) -> tuple[Any, Any]:
         P* = P + sum over transfers in of gain x rate x source,   D* = D + sum over transfers out of rate
 
     Args:
-        rates: of a slow mechanism. state: its name. fields: the sources of the transfers, each (nz, ny, nx).
+        rates: of a slow mechanism.
+        state: its name.
+        fields: the sources of the transfers, each (nz, ny, nx).
 
     Returns:
         P* [unit/h] and D* [1/h].
@@ -45,7 +47,9 @@ def balance(rates: Rates, states: tuple[str, ...], fields: Fields) -> dict[str, 
     """The value of each state at which its own equation stands still, the others held: y = P* / D*.
 
     Args:
-        rates: of a slow mechanism. states: names to balance, one after the other. fields: the present values.
+        rates: of a slow mechanism.
+        states: names to balance, one after the other.
+        fields: the present values.
 
     Returns:
         state -> value [unit of the state], each (nz, ny, nx); a later state sees the earlier ones balanced.

@@ -22,7 +22,8 @@ _GRAMS_PER_KILODALTON = 1e3
 class SecretionParameters:
     """Registry subjects `signals` (signal -> name -> value), `cells` and parts of others.
 
-    signals: secretion_<population> [ng/1e6/h], molar_mass_kda [kDa], gains [-].
+    Attributes:
+        signals: secretion_<population> [ng/1e6/h], molar_mass_kda [kDa], gains [-].
     """
 
     signals: dict[str, dict[str, Scalar]]
@@ -37,7 +38,8 @@ class SecretionParameters:
 class Source:
     """One population that makes one signal, at signals.<signal>.secretion_<population> [ng/1e6/h].
 
-    cells: (fields, parameters) -> secreting cells [cells/mm3 = 1e6 cells/l], modifiers of the rate included.
+    Attributes:
+        cells: (fields, parameters) -> secreting cells [cells/mm3 = 1e6 cells/l], modifiers of the rate included.
     """
 
     signal: str
@@ -145,8 +147,8 @@ def secretion(fields: Fields, p: SecretionParameters) -> dict[str, Array]:
         VEGF: hepatocytes (1 + 2 hypoxia), MSC;  CXCL12: hepatocytes (1 + 3 H_d), MSC
 
     Args:
-        fields: macrophage_m1, macrophage_m2, stellate, myofibroblast, hypoxia, debris_response [-],
-            msc_viable [cells/mm3], each (nz, ny, nx); scalars load_response Hx, potency_vegf [-].
+        fields: macrophage_m1, macrophage_m2, stellate, myofibroblast, hypoxia, debris_response [-], msc_viable
+            [cells/mm3], each (nz, ny, nx); scalars load_response Hx, potency_vegf [-].
         p: rates, gains, densities.
 
     Returns:
@@ -236,7 +238,8 @@ def active_hgf_by_origin(fields: Fields, p: SecretionParameters) -> dict[str, Fl
         h = f c_t + f a_x H(Hx, K_x) c_t + f a_d H(d, K_d) c_t
 
     Args:
-        fields: what `hgf_activation` reads. p: active fraction f, gains a, half saturations [-].
+        fields: what `hgf_activation` reads.
+        p: active fraction f, gains a, half saturations [-].
 
     Returns:
         origin of `ACTIVE_HGF_ORIGINS` -> active HGF [nM], each (nz, ny, nx); their sum is `hgf_active`.

@@ -77,8 +77,11 @@ def plugging_within(
     Between ends of infusions w falls, or rises all the way: it is highest at one of them, or at the end of the step.
 
     Args:
-        start: w(0) [-]. caught: u, trapped cells per sinusoid for each unit that comes. inflow: q of each infusion
-            while it runs [unit/h]. begin_h, end_h: b and e since the start of the step [h]. at_h: t [h].
+        start: w(0) [-].
+        caught: u, trapped cells per sinusoid for each unit that comes.
+        inflow: q of each infusion while it runs [unit/h].
+        begin_h, end_h: b and e since the start of the step [h].
+        at_h: t [h].
         unplug_rate: k [1/h].
 
     Reference: BIOLOGY A7.

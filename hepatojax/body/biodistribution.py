@@ -64,8 +64,10 @@ class Kinetics:
 class Trapped:
     """Cells that the blood brings to the sinusoids in one step, dead ones of the product included.
 
-    arrival: of all of them. first_pass: of each infusion, without what the lungs release later, while it runs
-    [1e6 cells/h]. begin_h, end_h: of each infusion since the start of the step [h].
+    Attributes:
+        arrival: of all of them.
+        first_pass: of each infusion, without what the lungs release later, while it runs [1e6 cells/h].
+        begin_h, end_h: of each infusion since the start of the step [h].
     """
 
     arrival: Arrival
@@ -78,8 +80,12 @@ class Trapped:
 class PoolCourse:
     """One kind of cells over one step, every term integrated on its own [1e6 cells].
 
-    pools: at the end, by organ. mean: over the step, by organ. deaths: in each organ. infused: into the blood.
-    liver: arrivals in the liver.
+    Attributes:
+        pools: at the end, by organ.
+        mean: over the step, by organ.
+        deaths: in each organ.
+        infused: into the blood.
+        liver: arrivals in the liver.
     """
 
     pools: dict[str, Float[Array, ""]]
@@ -109,8 +115,10 @@ def distribute(
 
     Args:
         pools: `msc_lung`, ... `label_other` at the start [1e6 cells].
-        schedule: infusions. start_h, step_h: of the step [h].
-        body_mass_kg: [kg]. viability, homing: of the product [-].
+        schedule: infusions.
+        start_h, step_h: of the step [h].
+        body_mass_kg: [kg].
+        viability, homing: of the product [-].
         mean_debris: volume mean of debris at the middle of the step [-]; injured tissue catches more cells.
         p: shares [-] and rates [1/h].
 
@@ -168,7 +176,10 @@ def kinetics_of(kind: str, homing: Scalar, mean_debris: Float[Array, ""], p: Bio
     with f the homing of the product: at f = 1 the liver's share is s, at any f all shares stay in 0..1.
 
     Args:
-        kind: "msc" or "label". homing: f [-]. mean_debris: <d> [-]. p: shares [-] and rates [1/h].
+        kind: "msc" or "label".
+        homing: f [-].
+        mean_debris: <d> [-].
+        p: shares [-] and rates [1/h].
 
     Returns:
         The kinetics; other organs get the remainder.
@@ -197,8 +208,10 @@ def course(
     """Exact solution over one step, the sum of the response to the start and to each infusion.
 
     Args:
-        start: lung, spleen, other [1e6 cells]. inflow: of each infusion into lung, spleen, other, liver while it
-            runs [1e6 cells/h]. begin_h, end_h: of each infusion since the start of the step [h]. step_h: [h].
+        start: lung, spleen, other [1e6 cells].
+        inflow: of each infusion into lung, spleen, other, liver while it runs [1e6 cells/h].
+        begin_h, end_h: of each infusion since the start of the step [h].
+        step_h: [h].
         kinetics: rates [1/h] and shares [-].
     """
     none = jnp.zeros((1,), start.dtype)
@@ -250,8 +263,10 @@ def propagate(
         exp(G t) y = sum_k  e^{-mu t} (mu t)^k / k!  (1 + G / mu)^k y
 
     Args:
-        matrix: G [1/h], off-diagonal entries >= 0. mu: at least the largest loss rate [1/h].
-        time_h: t of each row [h]. start: y of each row.
+        matrix: G [1/h], off-diagonal entries >= 0.
+        mu: at least the largest loss rate [1/h].
+        time_h: t of each row [h].
+        start: y of each row.
 
     Reference: Jensen, Skand. Aktuarietidskr. 36 (1953) 87.
     """

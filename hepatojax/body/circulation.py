@@ -38,7 +38,10 @@ class CirculationParameters:
 class Inflow:
     """Blood supply of the liver, relative to rest.
 
-    relative: blood flow Q/Q0 [-]. gradient: portal pressure gradient [-]. arterial_share: of the inflow [-].
+    Attributes:
+        relative: blood flow Q/Q0 [-].
+        gradient: portal pressure gradient [-].
+        arterial_share: of the inflow [-].
     """
 
     relative: Float[Array, ""]

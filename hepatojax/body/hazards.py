@@ -65,8 +65,8 @@ def hazard_rates(fields: Fields, p: HazardParameters) -> dict[str, Array]:
         h     = m_0 exp(c (MELD - 6)) + h_dev + fatality h_inf,   S = exp(-integral of h)
 
     Args:
-        fields: meld, immune_suppression, mean_blocked, portal_gradient_relative, mortality_hazard [-],
-            msc_lung [1e6 cells].
+        fields: meld, immune_suppression, mean_blocked, portal_gradient_relative, mortality_hazard [-], msc_lung [1e6
+            cells].
 
     Returns:
         infection_rate, device_rate, mortality_rate [1/h], survival [-].

@@ -60,7 +60,8 @@ def educated_outside(deaths: Mapping[str, Arrival], potency: Scalar, p: ImmuneMe
         ti += n_treg n_phago f (lung + spleen + other) / N_tr,   edu += n_phago f w (lung + spleen + w_o other)
 
     Args:
-        deaths: in "lung", "spleen" and "other" over a step [1e6 cells]. potency: of education, f [-].
+        deaths: in "lung", "spleen" and "other" over a step [1e6 cells].
+        potency: of education, f [-].
         p: w (`lung_homing`) and w_o (`other_organ_share`) [-], and the cells n that each death brings about.
 
     Returns:

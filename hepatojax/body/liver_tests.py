@@ -159,7 +159,9 @@ def steady_tests(
     """Tests at constant function, inflammation and lysis: where a course starts.
 
     Args:
-        function: F [-]. inflammation: <J> [-]. lysis: <k_nec i> L [1/h].
+        function: F [-].
+        inflammation: <J> [-].
+        lysis: <k_nec i> L [1/h].
 
     Returns:
         The five states of this module in their units.

@@ -16,8 +16,12 @@ from hepatojax.units import SECONDS_PER_HOUR, UM3_PER_LITRE
 class BodySignal:
     """Body side of one signal, from its table in the registry subject `signals`.
 
-    clearance_l_h: of plasma [l/h]. production_nmol_h: at rest [nmol/h]. load_gain: rise of the production at full mass
-    load [-]. secretion_msc: by MSC outside the liver, its active share [ng/1e6/h]. molar_mass_kda: [kDa].
+    Attributes:
+        clearance_l_h: of plasma [l/h].
+        production_nmol_h: at rest [nmol/h].
+        load_gain: rise of the production at full mass load [-].
+        secretion_msc: by MSC outside the liver, its active share [ng/1e6/h].
+        molar_mass_kda: [kDa].
     """
 
     clearance_l_h: Scalar

@@ -22,7 +22,8 @@ def meld(bilirubin_mg_dl: Level, inr: Level, creatinine_mg_dl: Level) -> Level:
     each level at least 1, creatinine at most 4 mg/dl, the score at most 40.
 
     Args:
-        bilirubin_mg_dl, creatinine_mg_dl: [mg/dl]. inr: [-].
+        bilirubin_mg_dl, creatinine_mg_dl: [mg/dl].
+        inr: [-].
 
     Returns:
         The score [-], not rounded.
@@ -38,7 +39,9 @@ def smooth_meld(bilirubin_mg_dl: Level, inr: Level, creatinine_mg_dl: Level, smo
     """MELD for gradients and hazards: floors 1 + P(v - 1, e), without caps.
 
     Args:
-        bilirubin_mg_dl, creatinine_mg_dl: [mg/dl]. inr: [-]. smoothing: e [-].
+        bilirubin_mg_dl, creatinine_mg_dl: [mg/dl].
+        inr: [-].
+        smoothing: e [-].
 
     Reference: BIOLOGY A9.
     """
@@ -66,7 +69,11 @@ def meld_3(
     not modelled; its default is the value that adds nothing.
 
     Args:
-        bilirubin_mg_dl, creatinine_mg_dl: [mg/dl]. inr: [-]. albumin_g_l: [g/l]. sodium_mM: [mM]. female: 1 or 0.
+        bilirubin_mg_dl, creatinine_mg_dl: [mg/dl].
+        inr: [-].
+        albumin_g_l: [g/l].
+        sodium_mM: [mM].
+        female: 1 or 0.
 
     Returns:
         The score [-], not rounded.
@@ -98,7 +105,10 @@ def child_pugh(
     INR below 1.7, to 2.3, above 2.3; ascites and encephalopathy, which are not modelled, as given.
 
     Args:
-        bilirubin_mg_dl: [mg/dl]. albumin_g_l: [g/l]. inr: [-]. ascites, encephalopathy: points, 1 to 3.
+        bilirubin_mg_dl: [mg/dl].
+        albumin_g_l: [g/l].
+        inr: [-].
+        ascites, encephalopathy: points, 1 to 3.
 
     Returns:
         Points [-].
@@ -121,7 +131,8 @@ def albi(bilirubin_mg_dl: Level, albumin_g_l: Level) -> Level:
         ALBI = 0.66 log10(bilirubin [umol/l]) - 0.085 albumin [g/l]
 
     Args:
-        bilirubin_mg_dl: [mg/dl], > 0. albumin_g_l: [g/l].
+        bilirubin_mg_dl: [mg/dl], > 0.
+        albumin_g_l: [g/l].
 
     Reference: Johnson and others, J Clin Oncol 33 (2015) 550.
     """

@@ -35,7 +35,9 @@ def mean_toxin_response(
     with t counted from the dose, c_a and c_b the levels at the ends of the part of the interval that lies behind it.
 
     Args:
-        dose_mg_kg: D, absorbed at once [mg/kg]. taken_h: when [h]. start_h, length_h: of the interval [h].
+        dose_mg_kg: D, absorbed at once [mg/kg].
+        taken_h: when [h].
+        start_h, length_h: of the interval [h].
         p: molar mass M, volume V, elimination k, half saturation K, exponent n.
 
     Returns:

@@ -16,9 +16,14 @@ from numpy.typing import ArrayLike
 class Record:
     """One measured quantity beside its bound.
 
-    id: of the check, as in docs/verification.md. quantity: what was measured. value, unit: the measurement.
-    accept: the bound in words. passed: whether it holds. source: exact solution, paper or rule behind the bound.
-    seconds: that the whole check took; shared by its records.
+    Attributes:
+        id: of the check, as in docs/verification.md.
+        quantity: what was measured.
+        value, unit: the measurement.
+        accept: the bound in words.
+        passed: whether it holds.
+        source: exact solution, paper or rule behind the bound.
+        seconds: that the whole check took; shared by its records.
     """
 
     id: str

@@ -116,7 +116,10 @@ def prepare(
     They would be held to the end and take as much memory as the lobule itself.
 
     Args:
-        scenario: checked. presets: where both are kept. image: of the geometry "labels". tell: is told each stage.
+        scenario: checked.
+        presets: where both are kept.
+        image: of the geometry "labels".
+        tell: is told each stage.
 
     Raises:
         SimulationError: no resting lobule exists, or the course on the column failed.
@@ -144,9 +147,12 @@ def run_arms(
     """Simulate every arm into `output/<arm>`.
 
     Args:
-        scenario: checked. output: folder of the results. image: of the geometry "labels". device, command: for the
-            provenance.
-        quiet: True prints errors only. stopped: not empty once the user has asked to stop.
+        scenario: checked.
+        output: folder of the results.
+        image: of the geometry "labels".
+        device, command: for the provenance.
+        quiet: True prints errors only.
+        stopped: not empty once the user has asked to stop.
 
     Returns:
         DONE, the code of the only arm that failed, MEMBERS_FAILED if some did, or STOPPED.

@@ -45,7 +45,8 @@ def prepare_jax(device: str | None, require_gpu: bool = False) -> str:
     """Configure JAX before its first array, and pick the device; never falls back without saying so.
 
     Args:
-        device: "cpu", "gpu", or None for what JAX prefers. require_gpu: True refuses anything but a GPU.
+        device: "cpu", "gpu", or None for what JAX prefers.
+        require_gpu: True refuses anything but a GPU.
 
     Returns:
         One line that names the device.

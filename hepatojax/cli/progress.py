@@ -22,7 +22,9 @@ def progress(title: str, total: float, *, quiet: bool = False) -> Iterator[Repor
     """Show how far a piece of work has come.
 
     Args:
-        title: what is being done. total: amount of work, in the unit of `done`. quiet: True shows nothing.
+        title: what is being done.
+        total: amount of work, in the unit of `done`.
+        quiet: True shows nothing.
     """
     if quiet:
         yield lambda done: None
@@ -66,7 +68,8 @@ def stages(title: str, *, quiet: bool = False) -> Iterator[Tell]:
     30 s that it lasts.
 
     Args:
-        title: what is being done. quiet: True shows nothing.
+        title: what is being done.
+        quiet: True shows nothing.
     """
     if quiet:
         yield lambda stage: None

@@ -37,7 +37,8 @@ from hepatojax.io.study.specification import Study
 from hepatojax.parameters.registry import registry_of
 from hepatojax.scenario import ArmSpec, Scenario
 from hepatojax.status import ExitCode
-from hepatojax.studies.optimise import DoseOptimum, Iterate, Verdict, optimise_dose
+from hepatojax.studies.optimise import optimise_dose
+from hepatojax.studies.optimum import DoseOptimum, Iterate, Verdict
 from hepatojax.studies.problem import DoseProblem
 
 
@@ -56,9 +57,13 @@ def search(
     """Find the best dose of a study, or go on with a search that was cut off.
 
     Args:
-        study, parts: checked. output: folder of the results. image: of the geometry "labels". device, command: for the
-            provenance. quiet: True prints errors only. figures: False leaves them out. stopped: not empty once the
-            user has asked to stop.
+        study, parts: checked.
+        output: folder of the results.
+        image: of the geometry "labels".
+        device, command: for the provenance.
+        quiet: True prints errors only.
+        figures: False leaves them out.
+        stopped: not empty once the user has asked to stop.
 
     Returns:
         DONE for a converged optimum, NOT_CONVERGED for any other verdict, STOPPED, or the code of a run before or

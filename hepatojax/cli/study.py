@@ -68,7 +68,8 @@ def admit(
     """Refuse what cannot work before anything is compiled or written, the cheapest reasons first.
 
     Args:
-        options: of `add_study` and `add_device`. check: of the study and the name of its file, before JAX is loaded.
+        options: of `add_study` and `add_device`.
+        check: of the study and the name of its file, before JAX is loaded.
         certified: True where a certified gradient is to come, which takes more memory than a run.
 
     Raises:

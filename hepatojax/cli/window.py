@@ -128,7 +128,10 @@ def write_windows(
     """Write `window.json`: what was asked, every window with its band, and where it comes from.
 
     Args:
-        folder: of the results. study: that was asked. asked: its record, see `asked_record`. found: the windows.
+        folder: of the results.
+        study: that was asked.
+        asked: its record, see `asked_record`.
+        found: the windows.
         device: for the provenance.
     """
     from hepatojax.io.provenance import provenance

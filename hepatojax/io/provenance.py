@@ -28,8 +28,11 @@ def provenance(
     """Everything that is needed to make a result again, as text.
 
     Args:
-        scenario_text: resolved scenario in TOML. parameters_hash: of the resolved registry values.
-        device: the device line. precision: dtype of fields. command: how the program was called.
+        scenario_text: resolved scenario in TOML.
+        parameters_hash: of the resolved registry values.
+        device: the device line.
+        precision: dtype of fields.
+        command: how the program was called.
 
     Returns:
         name -> text; names are fit for datasets of the provenance group.

@@ -177,18 +177,19 @@ class RunWriter:
 class RunFile:
     """A result opened for reading; use it in a `with` block or call `close`.
 
-    path: the file.
-    title: one line.
-    spacing_um: cell size (hz, hy, hx) [um], at rest.
-    shape: number of cells (nz, ny, nx).
-    times_h: saved times (t,) [h].
-    fields: name -> lazy array (t, nz, ny, nx); a slice reads from the file.
-    static: name -> map (nz, ny, nx).
-    series_times_h, series: macro-steps [h] (n,) and name -> values (n,).
-    units, meanings: of every field and map. series_units, series_meanings: of every series, which may have the name of
-        a field.
-    provenance: name -> text.
-    merged: False while fields lie in parts, because the run has not ended or is above 2 GiB.
+    Attributes:
+        path: the file.
+        title: one line.
+        spacing_um: cell size (hz, hy, hx) [um], at rest.
+        shape: number of cells (nz, ny, nx).
+        times_h: saved times (t,) [h].
+        fields: name -> lazy array (t, nz, ny, nx); a slice reads from the file.
+        static: name -> map (nz, ny, nx).
+        series_times_h, series: macro-steps [h] (n,) and name -> values (n,).
+        units, meanings: of every field and map.
+        series_units, series_meanings: of every series, which may have the name of a field.
+        provenance: name -> text.
+        merged: False while fields lie in parts, because the run has not ended or is above 2 GiB.
     """
 
     path: Path

@@ -102,9 +102,10 @@ def is_intact(path: Path) -> bool:
 class Checkpoint:
     """A state as read back.
 
-    step: macro-steps done.
-    tree: nested dict of arrays.
-    attributes: what the writer noted beside it (hash of the scenario, versions).
+    Attributes:
+        step: macro-steps done.
+        tree: nested dict of arrays.
+        attributes: what the writer noted beside it (hash of the scenario, versions).
     """
 
     step: int

@@ -57,14 +57,15 @@ class Quantity:
 class RunHeader:
     """What is known of a run before it starts.
 
-    title: one line.
-    spacing_um: cell size (hz, hy, hx) [um], at rest.
-    shape: number of cells (nz, ny, nx).
-    quantities: name -> unit and meaning, for every field and map that will be written.
-    static: maps that do not change, each (nz, ny, nx).
-    provenance: name -> text, number or nested table; stored as text.
-    series_quantities: name -> unit and meaning, for every series; None if `quantities` names them too. A series may
-        have the name of a field and another meaning, such as its mean.
+    Attributes:
+        title: one line.
+        spacing_um: cell size (hz, hy, hx) [um], at rest.
+        shape: number of cells (nz, ny, nx).
+        quantities: name -> unit and meaning, for every field and map that will be written.
+        static: maps that do not change, each (nz, ny, nx).
+        provenance: name -> text, number or nested table; stored as text.
+        series_quantities: name -> unit and meaning, for every series; None if `quantities` names them too. A series may
+            have the name of a field and another meaning, such as its mean.
     """
 
     title: str

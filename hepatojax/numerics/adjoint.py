@@ -30,9 +30,12 @@ def scan_steps(
     memory of s + n / s steps instead of n, for one more forward pass.
 
     Args:
-        step: carry -> (carry, report). start: first carry. count: number of steps.
-        adjoint: one of `ADJOINTS`. checkpoints: number of segments of "two-level", a divisor of `count`; by default
-            the largest up to its square root.
+        step: carry -> (carry, report).
+        start: first carry.
+        count: number of steps.
+        adjoint: one of `ADJOINTS`.
+        checkpoints: number of segments of "two-level", a divisor of `count`; by default the largest up to its square
+            root.
 
     Returns:
         The last carry, and the reports with a leading axis of steps.
@@ -68,7 +71,8 @@ def one_by_one(function: Callable[[Any], Any], inputs: Any) -> Any:
     Without it the reverse pass of a loop stacks all that the derivative of every item needs, and copies the stacks.
 
     Args:
-        function: of one item. inputs: any pytree of arrays, items leading.
+        function: of one item.
+        inputs: any pytree of arrays, items leading.
     """
     return in_turn(lambda nothing, item: (nothing, function(item)), (), inputs)[1]
 
@@ -77,7 +81,9 @@ def in_turn(function: Callable[[Carry, Any], tuple[Carry, Any]], start: Carry, i
     """`one_by_one` where an item may read what an earlier one has carried on.
 
     Args:
-        function: carry, item -> carry, result. start: first carry. inputs: any pytree of arrays, items leading.
+        function: carry, item -> carry, result.
+        start: first carry.
+        inputs: any pytree of arrays, items leading.
 
     Returns:
         The last carry, and the results, items leading.

@@ -15,10 +15,11 @@ AXES = (0, 1, 2)  # z, y, x
 class Grid:
     """Cut-cell grid of a tissue block; arrays are (nz, ny, nx), float64.
 
-    spacing_um: cell size (hz, hy, hx) [um].
-    volume: tissue volume in each cell [um3]; zero outside the tissue.
-    faces: per axis (z, y, x), open area over distance [um] of the face between cell i and cell i + 1 along that
-        axis; the last plane is zero (closed wall).
+    Attributes:
+        spacing_um: cell size (hz, hy, hx) [um].
+        volume: tissue volume in each cell [um3]; zero outside the tissue.
+        faces: per axis (z, y, x), open area over distance [um] of the face between cell i and cell i + 1 along that
+            axis; the last plane is zero (closed wall).
     """
 
     spacing_um: tuple[float, float, float] = static()

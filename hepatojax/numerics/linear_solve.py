@@ -21,7 +21,10 @@ Unknown = Any  # a field, or a tuple of fields that are solved together
 class LinearSolution:
     """Solution of a linear system, with the evidence.
 
-    iterations: number taken; residual: 2-norm of b - A x relative to `scale`; converged: residual <= tolerance.
+    Attributes:
+        iterations: number taken.
+        residual: 2-norm of b - A x relative to `scale`;
+        converged: residual <= tolerance.
     """
 
     value: Unknown
@@ -72,9 +75,11 @@ def conjugate_gradient(
     preconditioner that is only nearly symmetric does no harm.
 
     Args:
-        apply: x -> A x. precondition: r -> approximate A^-1 r.
+        apply: x -> A x.
+        precondition: r -> approximate A^-1 r.
         rhs, guess: fields (nz, ny, nx).
-        tolerance: relative to `scale`. max_iterations: cap; reaching it leaves `converged` False.
+        tolerance: relative to `scale`.
+        max_iterations: cap; reaching it leaves `converged` False.
 
     Reference: Notay (2000), SIAM J. Sci. Comput. 22:1444.
     """

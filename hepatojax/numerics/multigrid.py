@@ -44,7 +44,9 @@ def coarsening_plan(
     """Axes to halve on each level, strongest couplings k / h^2 first; empty where the grid is already small.
 
     Args:
-        shape: cells (nz, ny, nx). spacing: (hz, hy, hx). conductivity: relative conductivity along each axis.
+        shape: cells (nz, ny, nx).
+        spacing: (hz, hy, hx).
+        conductivity: relative conductivity along each axis.
         coarsest_cells: coarsening stops at this number of cells or below.
     """
     cells, h, plan = list(shape), list(spacing), []
@@ -87,7 +89,8 @@ def build_hierarchy(forward: Faces, backward: Faces, sink: Float[Array, "nz ny n
 
     Args:
         forward, backward: per axis (z, y, x), upper face of each cell, (nz, ny, nx); equal for diffusion.
-        sink: s >= 0, same unit. plan: from `coarsening_plan`.
+        sink: s >= 0, same unit.
+        plan: from `coarsening_plan`.
     """
     operators = [assemble(forward, backward, sink)]
     for axes in plan:
@@ -123,8 +126,9 @@ def v_cycle(hierarchy: Hierarchy, rhs: Float[Array, "nz ny nx"], sweeps: int = S
     """One V-cycle from zero: an approximate A^-1 rhs, linear in rhs; symmetric if A is.
 
     Args:
-        hierarchy: of A. rhs: (nz, ny, nx). sweeps: before and after the correction of each level but the
-            coarsest, which has its own number.
+        hierarchy: of A.
+        rhs: (nz, ny, nx).
+        sweeps: before and after the correction of each level but the coarsest, which has its own number.
     """
     board = hierarchy.boards[0]
     load = board.scaled(rhs)
@@ -184,7 +188,8 @@ def multigrid_solve(
     """Solve  sum of T (u_i - u_j) + s_i u_i = b_i  by conjugate gradients with one V-cycle.
 
     Args:
-        conductance, sink, plan: as for `build_hierarchy`. rhs, guess: (nz, ny, nx).
+        conductance, sink, plan: as for `build_hierarchy`.
+        rhs, guess: (nz, ny, nx).
         tolerance, scale: as for `conjugate_gradient`.
 
     Reference: NUMERICS decision 3.

@@ -36,8 +36,9 @@ def upper_neighbour(field: Array, axis: int) -> Array:
 class Operator:
     """An M-matrix on the grid: face coefficients and diagonal, in the dtype of the fields.
 
-    forward, backward: per axis (z, y, x), coefficients of the flux through the upper face of each cell.
-    diagonal: row diagonal; 1 in inactive cells.
+    Attributes:
+        forward, backward: per axis (z, y, x), coefficients of the flux through the upper face of each cell.
+        diagonal: row diagonal; 1 in inactive cells.
     """
 
     forward: Faces

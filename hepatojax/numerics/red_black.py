@@ -23,7 +23,9 @@ Pair = tuple[Array, Array]  # a field by colour: red, black
 class Half:
     """Rows of one colour: six weights of the neighbours over the diagonal, and the diagonal; each (nz, ny, nx/2).
 
-    weights: upper and lower along z, upper and lower along y, along x the neighbour at the same i and the other one.
+    Attributes:
+        weights: upper and lower along z, upper and lower along y, along x the neighbour at the same i and the other
+            one.
     """
 
     weights: tuple[Float[Array, "nz ny half"], ...]

@@ -12,7 +12,9 @@ def hill(concentration: ArrayLike, half_saturation: ArrayLike, exponent: ArrayLi
     """Hill response (c/K)^n / (1 + (c/K)^n), zero with zero slope at c <= 0 for n > 1.
 
     Args:
-        concentration: c, any shape. half_saturation: K, same unit, > 0. exponent: n [-].
+        concentration: c, any shape.
+        half_saturation: K, same unit, > 0.
+        exponent: n [-].
 
     Returns:
         The response in [0, 1).

@@ -40,8 +40,11 @@ class ParameterError(HepatojaxError, ValueError):
 class ParameterRow:
     """One resolved parameter, in the unit of its file.
 
-    name: "subject.name" or "subject.group.name". value, low, high: in `unit`. off: a value outside low..high that
-    switches the mechanism off. overridden: True where a scenario set the value.
+    Attributes:
+        name: "subject.name" or "subject.group.name".
+        value, low, high: in `unit`.
+        off: a value outside low..high that switches the mechanism off.
+        overridden: True where a scenario set the value.
     """
 
     name: str
@@ -96,7 +99,8 @@ class Subject(Mapping[str, Any]):
 class Parameters:
     """All parameters of one species; subjects are attributes: `parameters.hepatocytes.priming_rate` [1/h].
 
-    rows: the resolved rows in the order of the files.
+    Attributes:
+        rows: the resolved rows in the order of the files.
     """
 
     species: str
@@ -154,7 +158,8 @@ def replaced(parameters: Parameters, values: Mapping[str, Any]) -> Parameters:
     """The parameters with some values replaced, which may be traced: no range is checked.
 
     Args:
-        parameters: of a species. values: "subject.name" -> value in the unit of the file.
+        parameters: of a species.
+        values: "subject.name" -> value in the unit of the file.
 
     Raises:
         ParameterError: unknown name.

@@ -28,8 +28,10 @@ WEAK, FAINT = 1e-3, 1e-5
 class TaylorRates(NamedTuple):
     """How fast the remainders of a Taylor series shrink with the step, by the smallest steps above round-off.
 
-    r0: of f(x + h d) - f(x), about 1. r1: of the same less h f'(x) d, about 2 if the derivative is right and about 1 if
-    it is not. nan where every remainder is round-off: the function is constant, or linear, along d.
+    Attributes:
+        r0: of f(x + h d) - f(x), about 1.
+        r1: of the same less h f'(x) d, about 2 if the derivative is right and about 1 if it is not. nan where every
+            remainder is round-off: the function is constant, or linear, along d.
     """
 
     r0: float
@@ -40,8 +42,11 @@ class TaylorRates(NamedTuple):
 class Figure:
     """One measured figure of a certificate.
 
-    value: nan where nothing could be measured. bound: what it is held against. kind: "at most" or "at least".
-    tested: False where the test does not apply; such a figure neither passes nor fails.
+    Attributes:
+        value: nan where nothing could be measured.
+        bound: what it is held against.
+        kind: "at most" or "at least".
+        tested: False where the test does not apply; such a figure neither passes nor fails.
     """
 
     name: str
@@ -62,7 +67,10 @@ class Figure:
 class GradientCertificate:
     """Whether the gradient of a problem is right at a place.
 
-    place: x in 0..1 (n,). direction: of the Taylor test (n,). figures: every figure with its bound.
+    Attributes:
+        place: x in 0..1 (n,).
+        direction: of the Taylor test (n,).
+        figures: every figure with its bound.
     """
 
     place: Float[np.ndarray, " n"]
@@ -92,8 +100,11 @@ def taylor_rates(
         R0 = d log |f(x + h d) - f(x)| / d log h,   R1 = d log |f(x + h d) - f(x) - h f'(x) d| / d log h
 
     Args:
-        function: scalar function f of a pytree. place: x, a pytree of floats. direction: d, like `place`.
-        steps: h, falling [-]. round_off: relative error of f [-].
+        function: scalar function f of a pytree.
+        place: x, a pytree of floats.
+        direction: d, like `place`.
+        steps: h, falling [-].
+        round_off: relative error of f [-].
 
     Returns:
         The two rates.
@@ -115,7 +126,11 @@ def rates_of(
     """The rates by values that are at hand.
 
     Args:
-        steps: h, falling, (k,). moved: f(x + h d). value: f(x). slope: f'(x) d. round_off: relative error of f [-].
+        steps: h, falling, (k,).
+        moved: f(x + h d).
+        value: f(x).
+        slope: f'(x) d.
+        round_off: relative error of f [-].
     """
     noise = NOISE_OVER_ROUND_OFF * round_off * max(abs(value), float(np.abs(moved).max()))
     change = moved - value
@@ -129,7 +144,9 @@ def certify(problem: DoseProblem | Program, x: ArrayLike, seed: int = 0) -> Grad
     differences stay inside the bounds; `place` says where the figures were taken.
 
     Args:
-        problem: to be optimised. x: place in 0..1 (n,). seed: of the direction of the Taylor test.
+        problem: to be optimised.
+        x: place in 0..1 (n,).
+        seed: of the direction of the Taylor test.
 
     Raises:
         SimulationError: the simulation fails at the place itself.

@@ -16,7 +16,7 @@ from jaxtyping import Array, Float
 from hepatojax.status import SimulationError, Status
 from hepatojax.studies.certificate import FAINT, WEAK
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.optimise import FEASIBLE
+from hepatojax.studies.optimum import FEASIBLE
 from hepatojax.studies.problem import FORWARD, DoseProblem, Linearised, Program, program_of
 
 BOUND = 1e-4
@@ -29,9 +29,13 @@ SCANNED, SECTIONS, RESOLVED = 8, 5, 1e-4
 class HessianProduct:
     """The Hessian of an objective times a direction; a number to use only if it counts.
 
-    place: x in 0..1 (n,), inside the bounds by the steps of the differences. direction: (n,). unproven: the product as
-    automatic differentiation gives it. differences: the same by central differences of the gradient. disagreement: of
-    the two in norm, relative to the larger, or to what hardly matters if that is larger. bound: on the disagreement.
+    Attributes:
+        place: x in 0..1 (n,), inside the bounds by the steps of the differences.
+        direction: (n,).
+        unproven: the product as automatic differentiation gives it.
+        differences: the same by central differences of the gradient.
+        disagreement: of the two in norm, relative to the larger, or to what hardly matters if that is larger.
+        bound: on the disagreement.
 
     In float64 a gradient is known to about 1e-10 and the differences, of fourth order on the best of their steps, to
     about 1e-6, whereas forward over reverse through implicit solves, where it is wrong, is wrong by tens of per cent. A
@@ -69,7 +73,8 @@ class HessianProduct:
 class Curvature:
     """Second derivatives of the objective of a program, compiled once; always in float64.
 
-    source: a problem or its program.
+    Attributes:
+        source: a problem or its program.
 
     Raises:
         StudyError: on first use, for a program in float32 without a twin in float64.
@@ -93,7 +98,8 @@ class Curvature:
             H d = d/dt grad f(x + t d) at t = 0,   forward over reverse;   in forward mode  e_i H d  one by one
 
         Args:
-            x: in 0..1 (n,); moved inside the bounds as far as the differences reach. direction: d (n,).
+            x: in 0..1 (n,); moved inside the bounds as far as the differences reach.
+            direction: d (n,).
 
         Raises:
             StudyError: a direction without length. SimulationError: the simulation fails at the place itself.
@@ -143,8 +149,9 @@ class Curvature:
 class End(NamedTuple):
     """One end of a range. x: in 0..1. value: in the unit of the variable; x itself for a bare `Program`.
 
-    by: what ends it: "objective", "bound" of the variable, the name of the limit that breaks beyond it, or how the
-    simulation fails there.
+    Attributes:
+        by: what ends it: "objective", "bound" of the variable, the name of the limit that breaks beyond it, or how the
+            simulation fails there.
     """
 
     x: float
@@ -155,8 +162,11 @@ class End(NamedTuple):
 class FlatRange(NamedTuple):
     """How far a variable may move, alone, at a small loss.
 
-    variable: its name. low, high: ends. quadratic: distances down and up at which gradient and second derivative put
-    the ends of the objective, in x; nan where they see none, or where the second derivative does not count.
+    Attributes:
+        variable: its name.
+        low, high: ends.
+        quadratic: distances down and up at which gradient and second derivative put the ends of the objective, in x;
+            nan where they see none, or where the second derivative does not count.
     """
 
     variable: str
@@ -180,8 +190,10 @@ def flatness(
     eighths steps over is not seen; a range that comes back is inside by at most 1e-4.
 
     Args:
-        problem: with the objective. x: best place, in 0..1 (n,). gain: of the best over what it is compared with, in
-            the unit of the objective. share: of the gain that may be lost [-].
+        problem: with the objective.
+        x: best place, in 0..1 (n,).
+        gain: of the best over what it is compared with, in the unit of the objective.
+        share: of the gain that may be lost [-].
         curvature: of the problem; where its second derivatives count they place the first brackets.
 
     Returns:

@@ -24,9 +24,13 @@ DOSES = 15
 class EquivalentDose(NamedTuple):
     """The dose that earns the wanted gain with one value of an attribute.
 
-    value: of the attribute, in its unit. dose: smallest such dose [cells/kg], nan if there is none. slope:
-    d log dose / d value at equal gain, by the derivative of the simulation. limits: excess of each limit there (c,).
-    converged: whether the dose is known to the tolerance. reason: why there is none; empty if there is one.
+    Attributes:
+        value: of the attribute, in its unit.
+        dose: smallest such dose [cells/kg], nan if there is none.
+        slope: d log dose / d value at equal gain, by the derivative of the simulation.
+        limits: excess of each limit there (c,).
+        converged: whether the dose is known to the tolerance.
+        reason: why there is none; empty if there is one.
     """
 
     value: float
@@ -60,7 +64,9 @@ def equivalent_doses(
 
     Args:
         problem: with two variables, the amount of one infusion on a logarithmic scale and then an entry of the product.
-        gain: wanted, in the unit of the objective. values: of the attribute, within its bounds. doses: of the scan.
+        gain: wanted, in the unit of the objective.
+        values: of the attribute, within its bounds.
+        doses: of the scan.
         variables: of a bare `Program`; a `DoseProblem` brings its own.
 
     Returns:
@@ -93,8 +99,10 @@ def elasticities(
     By two Jacobians, with the dose and without it.
 
     Args:
-        program: of the variables. variables: the amount of one infusion on a logarithmic scale, and then entries of the
-            product. dose: [cells/kg]. values: of each entry of the product, in its unit.
+        program: of the variables.
+        variables: the amount of one infusion on a logarithmic scale, and then entries of the product.
+        dose: [cells/kg].
+        values: of each entry of the product, in its unit.
 
     Returns:
         Entry -> elasticity: -1 where twice as much of it halves the dose.
@@ -130,8 +138,9 @@ def _slopes(
     """d log dose / d value of each attribute at equal gain, by the derivative of the implicit function.
 
     Args:
-        here, without: with the dose and without it. variables: the amount and then the attributes. beside: places of
-            the attributes.
+        here, without: with the dose and without it.
+        variables: the amount and then the attributes.
+        beside: places of the attributes.
     """
     amount, *attributes = variables
     by_log_dose = here.jacobian[0, 0] / math.log(amount.high / amount.low)

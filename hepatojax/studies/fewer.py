@@ -12,7 +12,8 @@ from jaxtyping import Array, Float
 
 from hepatojax.status import Status
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.optimise import CALLS, DoseOptimum, Verdict, in_units, merit, optimise_dose
+from hepatojax.studies.optimise import CALLS, in_units, optimise_dose
+from hepatojax.studies.optimum import DoseOptimum, Verdict, merit
 from hepatojax.studies.problem import DoseProblem, Outcome, Program, program_of
 
 SHARES = (0.5, 0.2, 0.0)  # of the amount that is to go, one after the other
@@ -23,8 +24,10 @@ AMOUNT = "cells_per_kg["
 class FewerInfusions:
     """The best schedule of some infusions.
 
-    kept: variables that are the amount of an infusion that is left. dropped: the one that went last; empty at first.
-    optimum: with all others at exactly zero.
+    Attributes:
+        kept: variables that are the amount of an infusion that is left.
+        dropped: the one that went last; empty at first.
+        optimum: with all others at exactly zero.
     """
 
     kept: tuple[str, ...]
@@ -56,8 +59,11 @@ def fewer_infusions(
     An infusion that went keeps its place among the others where a limit on `spacing_h` counts them.
 
     Args:
-        problem: with two or more variables cells_per_kg[i] on a linear scale from zero. optimum: of it, converged.
-        keep: how many infusions to leave. method, calls: see `optimise_dose`. on_stage: called with every schedule.
+        problem: with two or more variables cells_per_kg[i] on a linear scale from zero.
+        optimum: of it, converged.
+        keep: how many infusions to leave.
+        method, calls: see `optimise_dose`.
+        on_stage: called with every schedule.
 
     Returns:
         The optimum of all infusions, then one of one infusion less, and so on; look at `converged` of each.

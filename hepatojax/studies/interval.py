@@ -38,8 +38,12 @@ class WindowVerdict(StrEnum):
 class Scan(NamedTuple):
     """Doses tried at first, with nan where the simulation failed.
 
-    x: place in 0..1 (m,). doses: [cells/kg]. gain: objective less that without cells. limits: excess of each [-].
-    status: `Status` code.
+    Attributes:
+        x: place in 0..1 (m,).
+        doses: [cells/kg].
+        gain: objective less that without cells.
+        limits: excess of each [-].
+        status: `Status` code.
     """
 
     x: Float[np.ndarray, " m"]
@@ -57,10 +61,14 @@ class Scan(NamedTuple):
 class Edge(NamedTuple):
     """An end of the window.
 
-    x: place in 0..1. dose: [cells/kg]. active: what ends the window here: "gain", the name of a limit, "bound of the
-    variable" if nothing does, "failed simulation" or "dead liver" if doses beyond it have no numbers; it is then the
-    last of the scanned doses that has. converged: whether the place is known to the tolerance, and no dose that failed
-    below it may belong to an earlier window.
+    Attributes:
+        x: place in 0..1.
+        dose: [cells/kg].
+        active: what ends the window here: "gain", the name of a limit, "bound of the variable" if nothing does, "failed
+            simulation" or "dead liver" if doses beyond it have no numbers; it is then the last of the scanned doses
+            that has.
+        converged: whether the place is known to the tolerance, and no dose that failed below it may belong to an
+            earlier window.
     """
 
     x: float
@@ -84,12 +92,18 @@ class Best(NamedTuple):
 class Window:
     """The first interval of doses that are worth giving and keep every limit; a part of a `WindowStudy`.
 
-    verdict: whether there is one. reason: one sentence. lower, upper: its ends, None if it is empty. best: the dose of
-    the highest gain in it, with the doses about it that lose no more than `share` of that gain. multiplier: gain per
-    excess of the limit at the upper edge, along the dose: what one would get if its bound gave way by its own size; nan
-    where no limit ends the window. intervals: how many intervals of scanned doses are inside. untreated: objective
-    without cells. scan: doses tried at first. failures: how simulations failed, each way once. forward, jacobians: runs
-    without and with the derivative.
+    Attributes:
+        verdict: whether there is one.
+        reason: one sentence.
+        lower, upper: its ends, None if it is empty.
+        best: the dose of the highest gain in it, with the doses about it that lose no more than `share` of that gain.
+        multiplier: gain per excess of the limit at the upper edge, along the dose: what one would get if its bound gave
+            way by its own size; nan where no limit ends the window.
+        intervals: how many intervals of scanned doses are inside.
+        untreated: objective without cells.
+        scan: doses tried at first.
+        failures: how simulations failed, each way once.
+        forward, jacobians: runs without and with the derivative.
     """
 
     verdict: WindowVerdict
@@ -124,8 +138,11 @@ def find_window(program: Program, variable: Variable, least_gain: float, share: 
     """The window of one variable on a logarithmic scale, see `hepatojax.studies.window.therapeutic_window`.
 
     Args:
-        program: of that one variable. variable: what dose a place is. least_gain: smallest gain worth having.
-        share: of the best gain that may be lost in the flat range [-]. doses: of the scan.
+        program: of that one variable.
+        variable: what dose a place is.
+        least_gain: smallest gain worth having.
+        share: of the best gain that may be lost in the flat range [-].
+        doses: of the scan.
     """
     seeker = _scanned(Line(program), variable, least_gain, doses)
     if math.isnan(seeker.untreated) or seeker.scan.failed.all():

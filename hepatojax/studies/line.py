@@ -70,7 +70,10 @@ def crossing(
         x <- x - f / f'   within the bracket and less than half as far as before, else its middle
 
     Args:
-        read: f and f' at a place. inside: where f >= 0. outside: where f < 0. start: between them.
+        read: f and f' at a place.
+        inside: where f >= 0.
+        outside: where f < 0.
+        start: between them.
         tolerance: on x [-].
 
     Returns:
@@ -99,8 +102,10 @@ def highest(
     """The place of the highest reading between two, by secants of the derivative, or the middle every third time.
 
     Args:
-        read: f and f' at a place. rising: from where f rises towards the other place. other: where f is lower, or from
-            where it rises back. tolerance: on x [-].
+        read: f and f' at a place.
+        rising: from where f rises towards the other place.
+        other: where f is lower, or from where it rises back.
+        tolerance: on x [-].
 
     Returns:
         The place, and whether it is known to the tolerance.

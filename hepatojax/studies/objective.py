@@ -41,8 +41,10 @@ class StudyError(HepatojaxError, ValueError):
 class Course(NamedTuple):
     """What aims and limits read.
 
-    endpoints: name -> value at the end of each macro-step, (t,). schedule: the doses. rows: those that hold an
-    infusion; they are to come in this order.
+    Attributes:
+        endpoints: name -> value at the end of each macro-step, (t,).
+        schedule: the doses.
+        rows: those that hold an infusion; they are to come in this order.
     """
 
     endpoints: Mapping[str, Float[Array, " t"]]
@@ -54,10 +56,13 @@ class Course(NamedTuple):
 class Aim:
     """A part of the objective, weight x reading, which is to be MAXIMISED: benefit positive, harm and cost negative.
 
-    quantity: an endpoint, or a quantity of the schedule in `TOTALS` [1e6 cells/kg].
-    at: "end", "mean", "peak" or "trough" over the ends of macro-steps; what rises and falls again within one is not
-        seen, but for `blocked_peak`, which looks within. weight: per unit of the quantity.
-    scale: typical change of the quantity, in its unit, for `smooth_peak`. sharpness: of a peak or trough [-].
+    Attributes:
+        quantity: an endpoint, or a quantity of the schedule in `TOTALS` [1e6 cells/kg].
+        at: "end", "mean", "peak" or "trough" over the ends of macro-steps; what rises and falls again within one is not
+            seen, but for `blocked_peak`, which looks within.
+        weight: per unit of the quantity.
+        scale: typical change of the quantity, in its unit, for `smooth_peak`.
+        sharpness: of a peak or trough [-].
     """
 
     quantity: str
@@ -80,10 +85,12 @@ class Aim:
 class Limit:
     """A bound on a quantity: at most, or at least.
 
-    quantity: an endpoint, or one of `OF_SCHEDULE`: total_cells and total_ROUTE over all infusions, each_ROUTE of every
-    infusion [1e6 cells/kg], spacing_h from the end of each infusion to the start of the next [h].
-    at: as in `Aim`. most, least: the bound, in the unit of the quantity; one of the two. sharpness: of a peak [-],
-    relative to the bound.
+    Attributes:
+        quantity: an endpoint, or one of `OF_SCHEDULE`: total_cells and total_ROUTE over all infusions, each_ROUTE of
+            every infusion [1e6 cells/kg], spacing_h from the end of each infusion to the start of the next [h].
+        at: as in `Aim`.
+        most, least: the bound, in the unit of the quantity; one of the two.
+        sharpness: of a peak [-], relative to the bound.
     """
 
     quantity: str
@@ -139,7 +146,8 @@ def smooth_peak(series: Float[Array, " t"], width: float) -> Float[Array, ""]:
     What keeps a limit on it keeps the limit on the peak. It rises with every entry and is convex.
 
     Args:
-        series: y at the end of each macro-step, any unit. width: w, in the same unit.
+        series: y at the end of each macro-step, any unit.
+        width: w, in the same unit.
     """
     top = lax.stop_gradient(jnp.max(series))  # the result does not depend on it
     return top + width * logsumexp((series - top) / width)

@@ -3,91 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from enum import StrEnum
-from typing import Any, NamedTuple
+from dataclasses import replace
+from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
-from scipy.optimize import BFGS, Bounds, NonlinearConstraint, OptimizeResult, linprog, minimize, nnls
+from scipy.optimize import BFGS, Bounds, NonlinearConstraint, OptimizeResult, minimize
 from scipy.stats import qmc
 
 from hepatojax.status import Status
 from hepatojax.studies.certificate import GradientCertificate, certify
 from hepatojax.studies.objective import StudyError
+from hepatojax.studies.optimum import (
+    FEASIBLE,
+    STATIONARY,
+    DoseOptimum,
+    Iterate,
+    StartOutcome,
+    Verdict,
+    conditions_at,
+    merit,
+    within_reach,
+)
 from hepatojax.studies.problem import DoseProblem, Linearised, Outcome, Program, program_of
-from hepatojax.therapy.product import CellProduct
-from hepatojax.therapy.schedule import DoseSchedule
 
 METHODS = ("SLSQP", "L-BFGS-B", "trust-constr")
 SCREENED_PER_START = 4
-STATIONARY = 1e-3
-FEASIBLE = 1e-6
-ACTIVE = 1e-3
 TOLERANCE = 1e-8
 CALLS = 100
-
-
-class Verdict(StrEnum):
-    """How an optimisation ended; only one of these words means that there is an optimum."""
-
-    CONVERGED = "converged"
-    INFEASIBLE = "infeasible"
-    INSENSITIVE = "insensitive"
-    FAILED_CERTIFICATE = "failed certificate"
-    FAILED_SIMULATION = "failed simulation"
-    ITERATION_LIMIT = "iteration limit"
-    STALLED = "stalled"
-
-
-_MEANING = {
-    Verdict.CONVERGED: "the conditions of an optimum hold",
-    Verdict.INFEASIBLE: "no place near any start keeps every limit; loosen one, or widen the bounds of a variable",
-    Verdict.INSENSITIVE: "the objective does not depend on the variables; choose other aims or other variables",
-    Verdict.FAILED_CERTIFICATE: "the gradient is not proven right, see the certificate",
-    Verdict.FAILED_SIMULATION: "no start could be simulated; see the status of the runs",
-    Verdict.ITERATION_LIMIT: "the solver ran out of calls before the conditions of an optimum held",
-    Verdict.STALLED: "the solver ended where the conditions of an optimum do not hold; see its message",
-}
-
-
-class Conditions(NamedTuple):
-    """The conditions of Karush, Kuhn and Tucker at a place.
-
-    stationarity: size of the gradient that no multiplier explains, over the typical gradient at a start [-].
-    feasibility: largest excess of a limit, 0 if all are kept [-].
-    complementarity: largest product of a multiplier and the slack of its limit, over the same gradient [-].
-    multipliers: rate at which the objective rises when the bound of a limit gives way by its own size (c,).
-    bounds: derivative of the objective by each x that a bound holds (n,).
-    """
-
-    stationarity: float
-    feasibility: float
-    complementarity: float
-    multipliers: Float[np.ndarray, " c"]
-    bounds: Float[np.ndarray, " n"]
-
-    @property
-    def feasible(self) -> bool:
-        """Whether every limit is kept."""
-        return self.feasibility <= FEASIBLE
-
-    @property
-    def hold(self) -> bool:
-        """Whether the place is an optimum, as far as first derivatives tell."""
-        return self.feasible and self.stationarity <= STATIONARY and self.complementarity <= STATIONARY
-
-
-class Iterate(NamedTuple):
-    """One place that a solver asked for. start: number of its start. x: in 0..1 (n,). jacobian: see `Linearised`."""
-
-    start: int
-    x: Float[np.ndarray, " n"]
-    objective: float
-    limits: Float[np.ndarray, " c"]
-    status: int
-    jacobian: Float[np.ndarray, "m n"]
 
 
 class Record:
@@ -110,80 +54,6 @@ class Record:
         return compute()
 
 
-@dataclass(frozen=True)
-class StartOutcome:
-    """What came of one start.
-
-    first, x: places in 0..1 (n,). limits: excess of each (c,). conditions: at x; None if it could not be simulated.
-    jacobian_calls: places computed, each with its Jacobian. message: of the solver, or what ended it early; x is then
-        the best place that it had seen.
-    """
-
-    first: Float[np.ndarray, " n"]
-    x: Float[np.ndarray, " n"]
-    objective: float
-    limits: Float[np.ndarray, " c"]
-    conditions: Conditions | None
-    verdict: Verdict
-    jacobian_calls: int
-    message: str
-
-
-@dataclass(frozen=True)
-class DoseOptimum:
-    """The best dose that was found, and how far it may be believed.
-
-    verdict: how the optimisation ended. best: the start that came out best. values: name -> value of each variable, in
-    its unit; x itself where the problem is a bare `Program`. limit_names: of each limit. starts: every one, the most
-    promising first. iterates: every place. idle: variables that move neither the objective nor a limit at any start.
-    typical_gradient: what the conditions are relative to. schedule, product: at the best place; None for a bare
-    `Program`.
-    """
-
-    verdict: Verdict
-    best: StartOutcome
-    values: dict[str, float]
-    limit_names: tuple[str, ...]
-    starts: tuple[StartOutcome, ...]
-    iterates: tuple[Iterate, ...]
-    idle: tuple[str, ...]
-    certificate: GradientCertificate | None
-    typical_gradient: float
-    schedule: DoseSchedule | None = None
-    product: CellProduct | None = None
-
-    @property
-    def x(self) -> Float[np.ndarray, " n"]:
-        """The best place, in 0..1."""
-        return self.best.x
-
-    @property
-    def objective(self) -> float:
-        """The objective at the best place; nan if it could not be simulated."""
-        return self.best.objective
-
-    @property
-    def limits(self) -> dict[str, float]:
-        """Excess of each limit by its name, <= 0 where it is kept [-]."""
-        return dict(zip(self.limit_names, self.best.limits.tolist(), strict=True))
-
-    @property
-    def multipliers(self) -> dict[str, float]:
-        """Multiplier of each limit by its name, see `Conditions`; empty if the place could not be simulated."""
-        conditions = self.best.conditions
-        return {} if conditions is None else dict(zip(self.limit_names, conditions.multipliers.tolist(), strict=True))
-
-    @property
-    def jacobian_calls(self) -> int:
-        """Places computed with their Jacobian, over all starts."""
-        return len(self.iterates)
-
-    @property
-    def message(self) -> str:
-        """One sentence on how it ended."""
-        return f"{self.verdict}: {_MEANING[self.verdict]}"
-
-
 def optimise_dose(
     problem: DoseProblem | Program,
     method: str = "SLSQP",
@@ -204,10 +74,14 @@ def optimise_dose(
     the first start before any solver runs.
 
     Args:
-        problem: what is sought. method: of scipy, one of `METHODS`; "L-BFGS-B" keeps bounds and no limits.
-        starts: number of starts. seed: of the points, and of the certificate. certificate: whether to certify.
+        problem: what is sought.
+        method: of scipy, one of `METHODS`; "L-BFGS-B" keeps bounds and no limits.
+        starts: number of starts.
+        seed: of the points, and of the certificate.
+        certificate: whether to certify.
         allow_failed_certificate: go on although it failed; the verdict says so all the same.
-        calls: places that a start may compute. on_iterate: called with every place that was computed or recalled.
+        calls: places that a start may compute.
+        on_iterate: called with every place that was computed or recalled.
         record: of an earlier search of the same problem, which is then not repeated; nothing by default.
         first: places in 0..1 to start from, instead of screened ones; `starts` is then their number.
         typical_gradient: what the conditions of an optimum are relative to, the lower median of the gradients at the
@@ -250,7 +124,8 @@ def in_units(problem: DoseProblem | Program, optimum: DoseOptimum) -> DoseOptimu
     """An optimum of a program with the values, schedule and product of the problem that it belongs to.
 
     Args:
-        problem: where it is a bare `Program`, nothing changes. optimum: of its program, or of one made from it.
+        problem: where it is a bare `Program`, nothing changes.
+        optimum: of its program, or of one made from it.
     """
     if not isinstance(problem, DoseProblem):
         return optimum
@@ -263,7 +138,9 @@ def screened(program: Program, starts: int, seed: int) -> Float[np.ndarray, "s n
     """Places to start from: the best of some scrambled Sobol points, those that keep the limits first.
 
     Args:
-        program: to be maximised. starts: number of places. seed: of the points.
+        program: to be maximised.
+        starts: number of places.
+        seed: of the points.
     """
     count = 2 ** int(np.ceil(np.log2(SCREENED_PER_START * starts)))
     points = qmc.Sobol(len(program.variables), rng=seed).random(count)
@@ -272,63 +149,6 @@ def screened(program: Program, starts: int, seed: int) -> Float[np.ndarray, "s n
     failed = (outcome.status != Status.OK) | ~np.isfinite(outcome.objective) | ~np.isfinite(excess)
     order = np.lexsort((-outcome.objective, np.where(excess > FEASIBLE, excess, 0.0), failed))
     return points[order[:starts]]
-
-
-def merit(objective: float, limits: Float[np.ndarray, " c"]) -> tuple[int, float]:
-    """Order of places: those that keep the limits by their objective, then the others by their excess.
-
-    Args:
-        objective: there. limits: excess of each [-].
-    """
-    excess = float(limits.max(initial=0.0))
-    return (2, objective) if excess <= FEASIBLE else (1, -excess)
-
-
-def conditions_at(here: Linearised, x: Float[np.ndarray, " n"], size: float) -> Conditions:
-    """How well the conditions of an optimum hold, with the multipliers that explain the gradient best.
-
-        grad f = sum of l_i grad g_i over active limits + m_j e_j over active bounds, l >= 0, m outward
-
-    by non-negative least squares.
-
-    Args:
-        here: at the place. x: in 0..1. size: typical gradient of the objective, what the residuals are relative to.
-    """
-    gradient, slopes, excess = here.jacobian[0], here.jacobian[1:], here.outcome.limits
-    active, upper, lower = excess > -ACTIVE, x > 1.0 - ACTIVE, x < ACTIVE
-    unit = np.eye(len(x))
-    normals = np.concatenate([slopes[active], unit[upper], -unit[lower]])
-    found, residual = nnls(normals.T, gradient) if len(normals) else (np.zeros(0), np.linalg.norm(gradient))
-    multipliers, bounds = np.zeros(len(excess)), np.zeros(len(x))
-    counts = np.cumsum([active.sum(), upper.sum()])
-    multipliers[active], high, low = np.split(found, counts)
-    bounds[upper] += high
-    bounds[lower] -= low
-    scale = size if size > 0 else 1.0
-    return Conditions(
-        stationarity=float(residual / scale),
-        feasibility=float(np.fmax(excess.max(initial=0.0), 0.0)),
-        complementarity=float(np.abs(multipliers * excess).max(initial=0.0) / scale),
-        multipliers=multipliers,
-        bounds=bounds,
-    )
-
-
-def within_reach(here: Linearised, x: Float[np.ndarray, " n"]) -> bool:
-    """Whether the limits, made linear at a place, can all be kept somewhere within the bounds.
-
-        min t   with   g_i + grad g_i . d <= t,   0 <= x + d <= 1
-
-    Where they cannot, and they are convex, no dose keeps them. A linear program that is not solved proves nothing.
-    """
-    excess, slopes = here.outcome.limits, here.jacobian[1:]
-    if not len(excess):
-        return True
-    rows = np.column_stack([slopes, -np.ones(len(excess))])
-    sizes = np.abs(rows).max(axis=1)  # at least 1; without them a steep limit is beyond what the solver takes
-    bounds = [*zip(-x, 1.0 - x, strict=True), (None, None)]
-    least = linprog(np.append(np.zeros(len(x)), 1.0), rows / sizes[:, None], -excess / sizes, bounds=bounds)
-    return not least.success or bool(least.fun <= FEASIBLE)
 
 
 class _Stopped(Exception):

@@ -11,7 +11,8 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.optimise import CALLS, DoseOptimum, Verdict, in_units, optimise_dose
+from hepatojax.studies.optimise import CALLS, in_units, optimise_dose
+from hepatojax.studies.optimum import DoseOptimum, Verdict
 from hepatojax.studies.problem import DoseProblem, Outcome, Program, program_of
 
 
@@ -19,7 +20,9 @@ from hepatojax.studies.problem import DoseProblem, Outcome, Program, program_of
 class ParetoPoint:
     """The best that one bound on the harm allows.
 
-    epsilon: how far the harm may overstep the bound of its limit, relative to it [-]. optimum: under that.
+    Attributes:
+        epsilon: how far the harm may overstep the bound of its limit, relative to it [-].
+        optimum: under that.
     """
 
     epsilon: float
@@ -63,9 +66,11 @@ def pareto_front(
     compiled program serves all.
 
     Args:
-        problem: with limits. harm: name of one of them, as `Program.limits` has it. epsilons: rising or falling; how
-            far the harm may overstep its bound, relative to its size [-]. method, starts, seed, certificate, calls:
-            see `optimise_dose`. on_point: called with every point.
+        problem: with limits.
+        harm: name of one of them, as `Program.limits` has it.
+        epsilons: rising or falling; how far the harm may overstep its bound, relative to its size [-].
+        method, starts, seed, certificate, calls: see `optimise_dose`.
+        on_point: called with every point.
 
     Returns:
         The front; look at `converged` of each point.

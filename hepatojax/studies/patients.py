@@ -21,7 +21,8 @@ from hepatojax.studies.problem import FORWARD, DoseProblem, Linearised, Numbers,
 class PatientGradients(NamedTuple):
     """Outcomes of p patients, each entry with a leading axis of them, and the Jacobian of each by the dose.
 
-    jacobian: rows the objective and then each limit, columns the variables.
+    Attributes:
+        jacobian: rows the objective and then each limit, columns the variables.
     """
 
     outcome: Outcome
@@ -41,7 +42,9 @@ class PatientGradients(NamedTuple):
 class PatientProgram:
     """A program mapped over its inputs, compiled once for each number of patients below `batch`.
 
-    source: a problem or its program. batch: patients at once, which bounds the memory.
+    Attributes:
+        source: a problem or its program.
+        batch: patients at once, which bounds the memory.
 
     Patients differ by numbers, never by shapes: one grid, one number of infusions, one macro-step. In a batch an
     iterative solve goes on until its last member has converged; a member that has converged is held, not iterated
@@ -60,8 +63,9 @@ class PatientProgram:
         """Outcome and Jacobian of every patient, in the cheaper mode, some patients in one compiled call.
 
         Args:
-            x: in 0..1, (n,) if all get the same dose, else (p, n). inputs: of the program, every array with a leading
-                axis of patients, see `stacked`; those of a `DoseProblem` are (model, state, schedule).
+            x: in 0..1, (n,) if all get the same dose, else (p, n).
+            inputs: of the program, every array with a leading axis of patients, see `stacked`; those of a `DoseProblem`
+                are (model, state, schedule).
 
         Raises:
             StudyError: the leading axes differ.
@@ -123,8 +127,10 @@ def patient_gradients(
     """Outcome and Jacobian of several patients, once; a loop should hold a `PatientProgram` instead.
 
     Args:
-        problem: what is asked. inputs: of each patient; (model, state, schedule) for a `DoseProblem`.
-        x: in 0..1, (n,) or (p, n). batch: patients at once.
+        problem: what is asked.
+        inputs: of each patient; (model, state, schedule) for a `DoseProblem`.
+        x: in 0..1, (n,) or (p, n).
+        batch: patients at once.
     """
     return PatientProgram(problem, batch).linearise(x, stacked(inputs))
 

@@ -36,8 +36,10 @@ Numbers = Array | np.ndarray
 class Outcome(NamedTuple):
     """What is known at a place, or at several of them with a leading axis.
 
-    objective: to be maximised. limits: excess of each, <= 0 where it is kept [-]. status: `Status` code of the
-    simulation; where it is not OK the numbers mean nothing.
+    Attributes:
+        objective: to be maximised.
+        limits: excess of each, <= 0 where it is kept [-].
+        status: `Status` code of the simulation; where it is not OK the numbers mean nothing.
     """
 
     objective: Float[Numbers, "*b"]
@@ -74,10 +76,15 @@ class Linearised(NamedTuple):
 class Program:
     """A function to be maximised under limits, compiled once for each use.
 
-    function: x (n,) in 0..1 and inputs -> `Outcome` with the limits that take a simulation. inputs: pytree.
-    variables: name of each x. limits: name of each limit. closed: x and inputs -> excess of the limits that take no
-    simulation, which come last. twin: the inputs in the other precision, where they exist. precision: of `inputs`.
-    compiler_options: of XLA; a short run gains by options that compile quickly.
+    Attributes:
+        function: x (n,) in 0..1 and inputs -> `Outcome` with the limits that take a simulation.
+        inputs: pytree.
+        variables: name of each x.
+        limits: name of each limit.
+        closed: x and inputs -> excess of the limits that take no simulation, which come last.
+        twin: the inputs in the other precision, where they exist.
+        precision: of `inputs`.
+        compiler_options: of XLA; a short run gains by options that compile quickly.
     """
 
     function: Callable[[Array, Any], Outcome]
@@ -230,8 +237,13 @@ class Program:
 class DoseProblem:
     """Which doses, and which product, serve a patient best.
 
-    model, state, schedule: from `hepatojax.build`; the schedule holds what is not chosen. end_h: end of the run [h].
-    aims: their weighted sum is maximised. limits: to be kept. variables: what is chosen. adjoint: see `simulate`.
+    Attributes:
+        model, state, schedule: from `hepatojax.build`; the schedule holds what is not chosen.
+        end_h: end of the run [h].
+        aims: their weighted sum is maximised.
+        limits: to be kept.
+        variables: what is chosen.
+        adjoint: see `simulate`.
 
     Raises:
         StudyError: something that has no derivative, does not exist or does not fit; one line.

@@ -36,9 +36,11 @@ _ADDRESS = re.compile(r"(start_h|duration_h|cells_per_kg|route_mix)\[(\d+)\](?:\
 class Variable:
     """A number that may be chosen.
 
-    name: "start_h[i]" [h], "duration_h[i]" [h], "cells_per_kg[i]" [cells/kg], "route_mix[i].ROUTE" [-] of infusion i
-    from 0 on, or "product.NAME" for an entry of `CellProduct`. low, high: bounds, in its unit.
-    scale: "linear", or "log" for bounds above zero.
+    Attributes:
+        name: "start_h[i]" [h], "duration_h[i]" [h], "cells_per_kg[i]" [cells/kg], "route_mix[i].ROUTE" [-] of infusion
+            i from 0 on, or "product.NAME" for an entry of `CellProduct`.
+        low, high: bounds, in its unit.
+        scale: "linear", or "log" for bounds above zero.
 
     Several shares of one infusion keep its mix on the simplex: the first is the share of its route, each later one is a
     share of what is left by those before it, and the routes without a variable divide the rest as the schedule does.
@@ -137,7 +139,9 @@ def dosed(
     """The schedule and the product at a place.
 
     Args:
-        variables: (n,). schedule, product: what holds where nothing is chosen. x: in 0..1 [-].
+        variables: (n,).
+        schedule, product: what holds where nothing is chosen.
+        x: in 0..1 [-].
     """
     free: dict[int, dict[str, Array]] = {}
     for variable, at in zip(variables, x, strict=True):
@@ -159,7 +163,8 @@ def mixed(mix: Float[Array, " 5"], shares: dict[str, Array]) -> Float[Array, " 5
     """A mix of routes with some shares chosen, see `Variable`; it sums to 1 for shares in 0..1.
 
     Args:
-        mix: of the schedule [-]. shares: route -> share of what those before it left [-].
+        mix: of the schedule [-].
+        shares: route -> share of what those before it left [-].
     """
     left, chosen = jnp.ones(()), {}
     for route, share in shares.items():

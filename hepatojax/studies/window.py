@@ -29,8 +29,10 @@ NO_BAND = "give at least one uncertain factor; a window without its band is not 
 class Factor(NamedTuple):
     """An uncertain number that a window depends on.
 
-    name: as in the registry. unit, value, low, high: its range. inputs: inputs of the program, and a value -> the
-    inputs with that value.
+    Attributes:
+        name: as in the registry.
+        unit, value, low, high: its range.
+        inputs: inputs of the program, and a value -> the inputs with that value.
     """
 
     name: str
@@ -53,8 +55,11 @@ class FactorWindows(NamedTuple):
 class WindowStudy:
     """A window and the band in which uncertain factors move it; there is no way to have one without the other.
 
-    name: what it is of, such as the route. variable: the amount that is chosen. limits: their names. band: of each
-    factor.
+    Attributes:
+        name: what it is of, such as the route.
+        variable: the amount that is chosen.
+        limits: their names.
+        band: of each factor.
 
     Raises:
         StudyError: without any factor.
@@ -138,10 +143,13 @@ def therapeutic_window(
     inside. The band holds the same windows at both ends of each factor; one compiled program serves all.
 
     Args:
-        problem: with one variable, the amount of an infusion on a logarithmic scale. least_gain: smallest gain worth
-            having, in the unit of the objective. factors: whose ranges make the band, see `amplification_factors`.
-        share: of the best gain that may be lost in the flat range [-]. doses: of the scan.
-        variable: of a bare `Program`; a `DoseProblem` brings its own. name: what the window is of.
+        problem: with one variable, the amount of an infusion on a logarithmic scale.
+        least_gain: smallest gain worth having, in the unit of the objective.
+        factors: whose ranges make the band, see `amplification_factors`.
+        share: of the best gain that may be lost in the flat range [-].
+        doses: of the scan.
+        variable: of a bare `Program`; a `DoseProblem` brings its own.
+        name: what the window is of.
         on_window: called with a name and each window that is done.
 
     Returns:
@@ -187,8 +195,10 @@ def windows_by(
     """The same window by several routes and with several products, on one compiled program.
 
     Args:
-        problem: as of `therapeutic_window`. least_gain, factors, share, doses, on_window: see there.
-        routes: of `hepatojax.scenario.ROUTES`. products: name -> product; that of the model alone by default.
+        problem: as of `therapeutic_window`.
+        least_gain, factors, share, doses, on_window: see there.
+        routes: of `hepatojax.scenario.ROUTES`.
+        products: name -> product; that of the model alone by default.
 
     Raises:
         StudyError: an unknown route, or see `therapeutic_window`.
@@ -216,7 +226,9 @@ def amplification_factors(
     on the factor, as that of a patient who has had no cells does not depend on an amplification.
 
     Args:
-        parameters: the registry of the model. names: "subject.name". healthy: see `with_parameters`.
+        parameters: the registry of the model.
+        names: "subject.name".
+        healthy: see `with_parameters`.
 
     Raises:
         StudyError: an unknown name.

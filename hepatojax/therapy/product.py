@@ -18,11 +18,15 @@ Scalar = float | Float[Array, ""]
 class CellProduct:
     """What is infused; every entry is differentiable.
 
-    viability: share of living cells [-]; all cells carry the label and can block a sinusoid. potency_*: strength of a
-    pathway in the median batch relative to bone-marrow MSC [-]. homing: factor on the share of released cells that the
-    liver catches [-]. licensed: licensing before infusion, 0..1 [-]. diameter_um: of a cell in suspension [um].
-    batch: place of the batch [standard deviations of log potency]. batch_spread: geometric standard deviation of
-    potency between batches, > 1 [-]. sinusoid_diameter_um [um], plugging_exponent [-]: which cells block.
+    Attributes:
+        viability: share of living cells [-]; all cells carry the label and can block a sinusoid. potency_*: strength of
+            a pathway in the median batch relative to bone-marrow MSC [-].
+        homing: factor on the share of released cells that the liver catches [-].
+        licensed: licensing before infusion, 0..1 [-].
+        diameter_um: of a cell in suspension [um].
+        batch: place of the batch [standard deviations of log potency].
+        batch_spread: geometric standard deviation of potency between batches, > 1 [-].
+        sinusoid_diameter_um, plugging_exponent: which cells block, [um] and [-].
     """
 
     viability: Scalar
@@ -53,7 +57,8 @@ def cell_product(spec: ProductSpec, subject: Mapping[str, Any]) -> CellProduct:
     """The product of a scenario, with the factor of its source on the secretion of HGF.
 
     Args:
-        spec: of the scenario. subject: registry subject `product` of the scenario, which holds its diameter.
+        spec: of the scenario.
+        subject: registry subject `product` of the scenario, which holds its diameter.
 
     Raises:
         ValueError: the source is unknown.

@@ -15,8 +15,11 @@ from hepatojax.scenario import ROUTES, InfusionSpec
 class DoseSchedule:
     """Infusions at constant rate; every entry is differentiable, a row without cells does nothing.
 
-    start_h: start of each infusion [h]. duration_h: its length [h], > 0. cells_per_kg: cells, dead ones included
-    [cells/kg]. route_mix: share of each route of `hepatojax.scenario.ROUTES` [-], rows sum to 1.
+    Attributes:
+        start_h: start of each infusion [h].
+        duration_h: its length [h], > 0.
+        cells_per_kg: cells, dead ones included [cells/kg].
+        route_mix: share of each route of `hepatojax.scenario.ROUTES` [-], rows sum to 1.
     """
 
     start_h: Float[Array, " d"]
@@ -29,7 +32,9 @@ class DoseSchedule:
 class Windows:
     """The part of each infusion that falls into one interval of time.
 
-    rate: [cells/kg/h]. begin_h, end_h: since the start of the interval [h]; equal where nothing falls into it.
+    Attributes:
+        rate: [cells/kg/h].
+        begin_h, end_h: since the start of the interval [h]; equal where nothing falls into it.
     """
 
     rate: Float[Array, " d"]
@@ -46,7 +51,8 @@ def schedule_of(infusions: Sequence[InfusionSpec], length: int | None = None) ->
     """The schedule of an arm, padded with rows without cells so that all arms share one compilation.
 
     Args:
-        infusions: of the arm. length: number of rows; that of the infusions by default, at least 1.
+        infusions: of the arm.
+        length: number of rows; that of the infusions by default, at least 1.
 
     Raises:
         ValueError: more infusions than rows, an unknown route, or a duration that is not positive.
@@ -77,7 +83,9 @@ def windows(schedule: DoseSchedule, start_h: Float[Array, ""] | float, length_h:
     What one interval loses when an infusion moves over its edge, the next one gains, in value and derivative.
 
     Args:
-        schedule: infusions. start_h: start t of the interval [h]. length_h: its length h [h].
+        schedule: infusions.
+        start_h: start t of the interval [h].
+        length_h: its length h [h].
 
     Returns:
         The windows, relative to the start of the interval.
@@ -99,7 +107,8 @@ def passed_of(
     very start of a run has one. Times within round-off of an edge may fall on either side.
 
     Args:
-        time_h: [h]. start_h, length_h: of the interval [h].
+        time_h: [h].
+        start_h, length_h: of the interval [h].
     """
     passed = jnp.asarray(time_h) - start_h
     return jnp.where(passed < 0, 0.0, jnp.where(passed < length_h, passed, length_h))

@@ -19,10 +19,12 @@ from hepatojax.tissue.transport import upwind
 class Arrival:
     """Where carried cells are captured.
 
-    density: captured cells per volume relative to the volume mean, (nz, ny, nx) [-].
-    carried: cells left in the blood relative to the inlet, (nz, ny, nx) [-]; the guess of the next solve.
-    captured_share: of the cells that enter, captured in one pass [-].
-    residual: 2-norm of the imbalance over that of what enters [-]. worst_cell: flat index of the largest.
+    Attributes:
+        density: captured cells per volume relative to the volume mean, (nz, ny, nx) [-].
+        carried: cells left in the blood relative to the inlet, (nz, ny, nx) [-]; the guess of the next solve.
+        captured_share: of the cells that enter, captured in one pass [-].
+        residual: 2-norm of the imbalance over that of what enters [-].
+        worst_cell: flat index of the largest.
     """
 
     density: Float[Array, "nz ny nx"]
@@ -50,7 +52,8 @@ def unit_arrival(
     The shape does not depend on how many cells come: scale it by the amounts.
 
     Args:
-        grid: tissue volumes. flow: of blood [um3/s].
+        grid: tissue volumes.
+        flow: of blood [um3/s].
         affinity: f, capture relative to the lobule's own, (nz, ny, nx) [-], >= 0; ones where nothing is known.
         adhesion: expected captures of one cell during one mean transit [-].
         guess: `carried` of an earlier solve, or ones.

@@ -58,7 +58,8 @@ def one_cycle(matrix: Hierarchy, rhs: Array) -> Array:
     """One V-cycle of an M-matrix of transport: an approximate A^-1 rhs.
 
     Args:
-        matrix: hierarchy of A [um3/s]. rhs: b [um3/s times the unit of the field], (nz, ny, nx).
+        matrix: hierarchy of A [um3/s].
+        rhs: b [um3/s times the unit of the field], (nz, ny, nx).
     """
     return v_cycle(matrix, rhs, SMOOTHING)
 
@@ -122,9 +123,11 @@ def solve_verified(
     cells without diffusion. The solve may stop at what rounding of x alone leaves, two units of the last place of d x.
 
     Args:
-        apply: A. matrix: an M-matrix near A [um3/s], with d its diagonal.
+        apply: A.
+        matrix: an M-matrix near A [um3/s], with d its diagonal.
         solve: (rhs, target) -> solution of A from zero, up to a 2-norm of the residual; see `krylov`.
-        rhs, guess: (nz, ny, nx). tolerance: relative to the 2-norm of rhs.
+        rhs, guess: (nz, ny, nx).
+        tolerance: relative to the 2-norm of rhs.
     """
     unit = 2.0 * float(jnp.finfo(rhs.dtype).eps)
 
@@ -161,7 +164,9 @@ def solve_transport(matrix: Hierarchy, rhs: Array, guess: Array, *, tolerance: A
     """`solve_verified` for a transport operator that is itself an M-matrix.
 
     Args:
-        matrix: hierarchy of A [um3/s]. rhs, guess: (nz, ny, nx). tolerance: relative to the 2-norm of rhs.
+        matrix: hierarchy of A [um3/s].
+        rhs, guess: (nz, ny, nx).
+        tolerance: relative to the 2-norm of rhs.
     """
     solve = krylov(matrix.finest, partial(one_cycle, matrix))
     return solve_verified(matrix.finest, matrix.finest, solve, rhs, guess, tolerance=tolerance)
@@ -181,7 +186,9 @@ def positive_solution(
 
     Args:
         equations: parameters -> (what `assemble` makes A of [um3/s], b); closes over no traced value.
-        parameters: any pytree of arrays. guess: start, (nz, ny, nx). plan: see `coarsening_plan`.
+        parameters: any pytree of arrays.
+        guess: start, (nz, ny, nx).
+        plan: see `coarsening_plan`.
         tolerance: relative to the 2-norm of b; 1e-10 in float64, 1e-5 in float32.
     """
     tolerance = default_tolerance(guess.dtype) if tolerance is None else tolerance

@@ -16,9 +16,10 @@ from hepatojax.numerics.safe_math import safe_power, safe_ratio
 class Flow:
     """Volumetric flow on the grid; the same numbers serve every species, so that mass closes to round-off.
 
-    flux: per axis (z, y, x), flow through the upper face of each cell [um3/s], each (nz, ny, nx).
-    inflow: flow from the inlet vessels into each cell [um3/s], >= 0.
-    outflow: flow from each cell into the central vein [um3/s], >= 0.
+    Attributes:
+        flux: per axis (z, y, x), flow through the upper face of each cell [um3/s], each (nz, ny, nx).
+        inflow: flow from the inlet vessels into each cell [um3/s], >= 0.
+        outflow: flow from each cell into the central vein [um3/s], >= 0.
     """
 
     flux: Faces
@@ -50,7 +51,9 @@ def superficial_speed(grid: Grid, flow: Flow, linear_scale: Float[Array, ""] | f
     Along each axis the flow through both faces of a cell over their open area.
 
     Args:
-        grid: at its size at rest. flow: [um3/s]. linear_scale: of the tissue now over rest [-].
+        grid: at its size at rest.
+        flow: [um3/s].
+        linear_scale: of the tissue now over rest [-].
     """
     square = jnp.zeros_like(flow.inflow)
     for axis in AXES:

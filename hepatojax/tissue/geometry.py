@@ -15,16 +15,18 @@ OUTSIDE, PARENCHYMA, PORTAL_TRACT, CENTRAL_VEIN, SEPTUM = range(5)  # values of 
 class Lobule:
     """A block of liver tissue on a grid; all maps are (nz, ny, nx), float64, at the rest size of the lobule.
 
-    grid: volumes and face conductances.
-    inlet, outlet: well factors of the portal vessels and of the central vein [um]; times mobility K/mu they are the
-        conductance between the vessel and the cell, see `hepatojax.tissue.wells`.
-    portal_volume, septum_volume, central_volume: volume of each cell inside the vessel discs and septal slabs [um3].
-    zone: porto-central coordinate, 0 at the portal vessels, 1 at the central vein, smooth between.
-    labels: 0 outside, 1 parenchyma, 2 portal tract, 3 central vein, 4 inlet septum.
-    permeability: relative to the healthy mean [-].
-    portal_xy_um, central_xy_um: axes of the vessels (v, 2) [um], empty where the geometry has none.
-    lobules: how many lobules the domain holds.
-    portal_radius_um, central_radius_um: radii of the vessels.
+    Attributes:
+        grid: volumes and face conductances.
+        inlet, outlet: well factors of the portal vessels and of the central vein [um]; times mobility K/mu they are the
+            conductance between the vessel and the cell, see `hepatojax.tissue.wells`.
+        portal_volume, septum_volume, central_volume: volume of each cell inside the vessel discs and septal slabs
+            [um3].
+        zone: porto-central coordinate, 0 at the portal vessels, 1 at the central vein, smooth between.
+        labels: 0 outside, 1 parenchyma, 2 portal tract, 3 central vein, 4 inlet septum.
+        permeability: relative to the healthy mean [-].
+        portal_xy_um, central_xy_um: axes of the vessels (v, 2) [um], empty where the geometry has none.
+        lobules: how many lobules the domain holds.
+        portal_radius_um, central_radius_um: radii of the vessels.
     """
 
     grid: Grid
@@ -96,7 +98,8 @@ def prism_grid(
     """Grid of a plane figure extruded along z.
 
     Args:
-        spacing_um: (hz, hy, hx) [um]. layers: number of cells along z.
+        spacing_um: (hz, hy, hx) [um].
+        layers: number of cells along z.
         area: area of the figure in each cell [um2].
         open_y, open_x: open length of the upper face of each cell along y and x [um]; last row or column zero.
     """

@@ -22,7 +22,9 @@ def random_permeability(lobule: Lobule, log_sd: float, correlation_um: float, se
     g has the covariance exp(-r^2 / (2 l^2)) in all three directions; the geometric mean of the factor is 1.
 
     Args:
-        log_sd: standard deviation of the log permeability [-]. correlation_um: l [um]. seed: of the realisation.
+        log_sd: standard deviation of the log permeability [-].
+        correlation_um: l [um].
+        seed: of the realisation.
     """
     field = gaussian_field(lobule, correlation_um, np.random.default_rng(seed))
     return lobule.replace(permeability=lobule.permeability * np.exp(log_sd * field))
@@ -36,7 +38,8 @@ def gaussian_field(
         g(x) = sqrt(2 / M) sum_m cos(k_m . x + phi_m),   k_m ~ N(0, 1 / l^2)
 
     Args:
-        correlation_um: l [um]. generator: source of the wave vectors and phases.
+        correlation_um: l [um].
+        generator: source of the wave vectors and phases.
 
     Reference: Shinozuka and Deodatis (1991), Appl. Mech. Rev. 44:191.
     """
@@ -61,8 +64,10 @@ def fibrotic_septa(
     without repetition. A cell that the slab covers in part has the two permeabilities in series.
 
     Args:
-        count: number of septa, at most the number of portal-portal and portal-central pairs. contrast: >= 1 [-].
-        thickness_um: of the slab [um]. gap_fraction: share of each septum that is open [-].
+        count: number of septa, at most the number of portal-portal and portal-central pairs.
+        contrast: >= 1 [-].
+        thickness_um: of the slab [um].
+        gap_fraction: share of each septum that is open [-].
 
     Raises:
         ValueError: the geometry has fewer pairs of neighbouring vessels than septa.

@@ -88,8 +88,10 @@ def hexagonal_lobule(
     diffusion are second order on any spacing.
 
     Args:
-        cells: (nx, ny, nz) of the bounding box. radius_um: circumradius, which is the side of the hexagon.
-        height_um: along z. central_vein_radius_um, portal_tract_radius_um: radii of the vessels.
+        cells: (nx, ny, nz) of the bounding box.
+        radius_um: circumradius, which is the side of the hexagon.
+        height_um: along z.
+        central_vein_radius_um, portal_tract_radius_um: radii of the vessels.
         inlet_septa: True lets portal blood enter along the edges of the hexagon too.
         tiling: lobules (across x, along y); odd rows are shifted by half a lobule.
 
@@ -275,7 +277,8 @@ def radial_column(
     through the rim and leaves through the wall of the vein, each half a cell away: V01 of VALIDATION.
 
     Args:
-        cells: number of cells, portal first. radius_um: circumradius of the hexagon that the cylinder replaces.
+        cells: number of cells, portal first.
+        radius_um: circumradius of the hexagon that the cylinder replaces.
         height_um, central_vein_radius_um, portal_tract_radius_um: as for `hexagonal_lobule`.
 
     Returns:

@@ -31,7 +31,8 @@ def lobule_from_labels(
 
     Args:
         labels: 0 outside, 1 parenchyma, 2 portal tract, 3 central vein, 4 inlet septum.
-        spacing_um: (hz, hy, hx) [um]. central_vein_radius_um, portal_tract_radius_um: radii of the vessels.
+        spacing_um: (hz, hy, hx) [um].
+        central_vein_radius_um, portal_tract_radius_um: radii of the vessels.
         lobules: how many lobules the image shows, to scale it to a liver.
 
     Raises:

@@ -30,7 +30,8 @@ class MigrationParameters:
 class Motion:
     """Cells after a step of motion: density, (nz, ny, nx) [unit of the input], and the evidence of the solve.
 
-    worst_cell: flat index of the largest imbalance.
+    Attributes:
+        worst_cell: flat index of the largest imbalance.
     """
 
     density: Float[Array, "nz ny nx"]
@@ -71,8 +72,11 @@ def relaxed_occupancy(
     With the old occupancy as potential the motion is an explicit diffusion, unstable for D m dt > h^2 / 2.
 
     Args:
-        grid: tissue volumes and faces. occupancy: o0 [-], (nz, ny, nx).
-        mobile: volume of the cells that move, m >= 0 [-], (nz, ny, nx). motility_um2_h: D [um2/h]. step_h: dt [h].
+        grid: tissue volumes and faces.
+        occupancy: o0 [-], (nz, ny, nx).
+        mobile: volume of the cells that move, m >= 0 [-], (nz, ny, nx).
+        motility_um2_h: D [um2/h].
+        step_h: dt [h].
         tolerance: see `positive_solution`.
 
     Returns:
@@ -109,9 +113,11 @@ def migrate(
     step makes a density negative or loses a cell. First order in time, once a macro-step.
 
     Args:
-        grid: tissue volumes and faces. density: n0 >= 0, any unit per volume, (nz, ny, nx).
+        grid: tissue volumes and faces.
+        density: n0 >= 0, any unit per volume, (nz, ny, nx).
         potential_um2_h: phi, frozen over the step, (nz, ny, nx); see `chemotactic_potential`, `crowding_potential`.
-        motility_um2_h: D >= 0 [um2/h]. step_h: dt [h].
+        motility_um2_h: D >= 0 [um2/h].
+        step_h: dt [h].
         tolerance: see `positive_solution`.
 
     Returns:

@@ -61,10 +61,14 @@ class OxygenParameters:
 class Oxygen:
     """The oxygen field and the evidence for it.
 
-    mmHg: partial pressure; content_mM: free and bound; uptake_mM_s: per tissue volume; each (nz, ny, nx).
-    inlet_mM, outlet_mM: content of the blood that enters and (flow-weighted) leaves.
-    inflow, outflow, uptake: ledger terms, each integrated on its own in float64 [mM um3/s].
-    residual: 1-norm of the imbalance of all cells over the inflow of oxygen. worst_cell: flat index of the largest.
+    Attributes:
+        mmHg: partial pressure.
+        content_mM: free and bound.
+        uptake_mM_s: per tissue volume; each (nz, ny, nx).
+        inlet_mM, outlet_mM: content of the blood that enters and (flow-weighted) leaves.
+        inflow, outflow, uptake: ledger terms, each integrated on its own in float64 [mM um3/s].
+        residual: 1-norm of the imbalance of all cells over the inflow of oxygen.
+        worst_cell: flat index of the largest.
     """
 
     mmHg: Float[Array, "nz ny nx"]
@@ -119,7 +123,8 @@ def mixed_inlet_mmHg(
     """Partial pressure of portal and arterial blood once mixed: contents add, pressures do not.
 
     Args:
-        portal_mmHg, arterial_mmHg: of the two inlets [mmHg]. arterial_share: of the inflow [-].
+        portal_mmHg, arterial_mmHg: of the two inlets [mmHg].
+        arterial_share: of the inflow [-].
     """
     arterial = arterial_share * content(arterial_mmHg, p)
     return pressure_of(arterial + (1.0 - arterial_share) * content(portal_mmHg, p), p)
@@ -271,7 +276,8 @@ def solve_oxygen(
     true Jacobian, by BiCGStab with a V-cycle, halving as guard. Differentiable in everything but the guess.
 
     Args:
-        grid: tissue volumes and faces. flow: of blood [um3/s].
+        grid: tissue volumes and faces.
+        flow: of blood [um3/s].
         demand_mM_s: Vmax, largest uptake per tissue volume [mM/s], (nz, ny, nx), >= 0; its dtype is that of the solve.
         inlet_mmHg: partial pressure of the blood that enters [mmHg].
         parameters: see `OxygenParameters`.

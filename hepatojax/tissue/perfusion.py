@@ -28,9 +28,10 @@ USUAL_AXIAL_RATIO = 2.0  # only guides which axes multigrid halves first
 class PerfusionParameters:
     """Registry subject `perfusion`.
 
-    permeability_um2: superficial (Darcy) permeability K across the lobule [um2].
-    axial_ratio: permeability along the central vein over that across [-].
-    viscosity_pa_s: of blood [Pa s].
+    Attributes:
+        permeability_um2: superficial (Darcy) permeability K across the lobule [um2].
+        axial_ratio: permeability along the central vein over that across [-].
+        viscosity_pa_s: of blood [Pa s].
     """
 
     permeability_um2: float | Float[Array, ""]
@@ -42,7 +43,9 @@ class PerfusionParameters:
 class PressureSystem:
     """Coefficients of the discrete pressure equation, all [um3/(Pa s)], each (nz, ny, nx).
 
-    conductance: per axis (z, y, x) of the upper face of each cell. inlet, outlet: between vessel and cell.
+    Attributes:
+        conductance: per axis (z, y, x) of the upper face of each cell.
+        inlet, outlet: between vessel and cell.
     """
 
     conductance: Faces
@@ -62,11 +65,13 @@ class PressureSystem:
 class Perfusion:
     """Flow through a lobule at rest size or grown.
 
-    pressure: between 0 (central vein) and 1 (portal vessels) of the drop [-], (nz, ny, nx).
-    flow: at a total of 1 um3/s through the domain.
-    resistance: pressure drop per flow of the domain [Pa s/um3].
-    iterations: of conjugate gradients. residual: 2-norm of the imbalance of the cells over the total inflow [-].
-    converged: residual within tolerance.
+    Attributes:
+        pressure: between 0 (central vein) and 1 (portal vessels) of the drop [-], (nz, ny, nx).
+        flow: at a total of 1 um3/s through the domain.
+        resistance: pressure drop per flow of the domain [Pa s/um3].
+        iterations: of conjugate gradients.
+        residual: 2-norm of the imbalance of the cells over the total inflow [-].
+        converged: residual within tolerance.
     """
 
     pressure: Float[Array, "nz ny nx"]

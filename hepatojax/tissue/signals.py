@@ -64,12 +64,15 @@ class BodyClosure:
 class Signal:
     """One signal and the evidence for it; from a loop over signals every entry has the species leading.
 
-    tissue_nM, plasma_nM: the two phases, (nz, ny, nx). excess_nM: both over the inlet, the guess of the next solve.
-    inlet_nM, outlet_nM: plasma that enters and (flow-weighted) leaves.
-    secreted, taken_up, cleared, supplied: ledger terms, each on its own, in float64 [nM um3/s]; secreted and supplied
-        (by the body) equal taken up and cleared (by the body).
-    sweeps, iterations: outer count, and half-steps of BiCGStab in all of them. residual: 1-norm of the imbalance of
-        both phases over all that is secreted and supplied. worst_cell: flat index of the largest.
+    Attributes:
+        tissue_nM, plasma_nM: the two phases, (nz, ny, nx).
+        excess_nM: both over the inlet, the guess of the next solve.
+        inlet_nM, outlet_nM: plasma that enters and (flow-weighted) leaves.
+        secreted, taken_up, cleared, supplied: ledger terms, each on its own, in float64 [nM um3/s]; secreted and
+            supplied (by the body) equal taken up and cleared (by the body).
+        sweeps, iterations: outer count, and half-steps of BiCGStab in all of them.
+        residual: 1-norm of the imbalance of both phases over all that is secreted and supplied.
+        worst_cell: flat index of the largest.
     """
 
     tissue_nM: Float[Array, "*s nz ny nx"]
@@ -278,13 +281,14 @@ def solve_signal(
     but the guess.
 
     Args:
-        grid: tissue volumes and faces. plasma_flow: (1 - haematocrit) x blood flow [um3/s].
+        grid: tissue volumes and faces.
+        plasma_flow: (1 - haematocrit) x blood flow [um3/s].
         secretion_nM_s: s >= 0 into tissue [nM/s], (nz, ny, nx); its dtype is that of the solve.
         uptake_per_s: k >= 0 of the plasma phase [1/s], (nz, ny, nx); zeros where cells take up nothing.
         parameters, body: see `SignalParameters` and `BodyClosure`.
         guess_nM: `excess_nM` of an earlier solve, or zeros.
-        tolerance: 1-norm of the imbalance over all secretion; 1e-10 in float64, 1e-5 in float32, and no less than
-            what rounding of the solution alone makes.
+        tolerance: 1-norm of the imbalance over all secretion; 1e-10 in float64, 1e-5 in float32, and no less than what
+            rounding of the solution alone makes.
 
     Returns:
         Both phases with inlet, outlet and ledger.

@@ -20,9 +20,12 @@ from hepatojax.tissue.transport import conductances, exponential, upwind
 class Pulse:
     """The answer of the outlet to a unit pulse at the inlet.
 
-    times_s: ends of the steps, (t,). outflow_per_s: share of the dose that leaves per time, mean of the step, (t,).
-    amount: share of the dose in each cell at the end, (nz, ny, nx). recovered: share that has left.
-    mean_transit_s: time spent inside, averaged over the whole dose up to the end of the run [s].
+    Attributes:
+        times_s: ends of the steps, (t,).
+        outflow_per_s: share of the dose that leaves per time, mean of the step, (t,).
+        amount: share of the dose in each cell at the end, (nz, ny, nx).
+        recovered: share that has left.
+        mean_transit_s: time spent inside, averaged over the whole dose up to the end of the run [s].
     """
 
     times_s: Float[Array, " t"]
@@ -39,7 +42,9 @@ def blood_age(grid: Grid, flow: Flow, volume_fraction: ArrayLike, guess_s: Float
     Its flow-weighted mean over the outlet is phi V / Q in any geometry.
 
     Args:
-        grid: tissue volumes. flow: [um3/s]. volume_fraction: phi, share of tissue that the carrier fills [-].
+        grid: tissue volumes.
+        flow: [um3/s].
+        volume_fraction: phi, share of tissue that the carrier fills [-].
         guess_s: start [s], (nz, ny, nx); its dtype is that of the solve.
 
     Returns:
@@ -73,9 +78,12 @@ def unit_pulse(
     transit time is phi V / Q whatever the step, once all has left; the step broadens the curve by its own length.
 
     Args:
-        grid: tissue volumes and faces. flow: [um3/s]. diffusivity_um2_s: D [um2/s].
+        grid: tissue volumes and faces.
+        flow: [um3/s].
+        diffusivity_um2_s: D [um2/s].
         volume_fraction: phi > 0 in tissue, (nz, ny, nx) [-]; its dtype is that of the run.
-        end_s: length of the run [s]. steps: number of equal steps.
+        end_s: length of the run [s].
+        steps: number of equal steps.
     """
     dtype = volume_fraction.dtype
     step = jnp.asarray(end_s, dtype) / steps

@@ -24,7 +24,9 @@ def conductances(grid: Grid, diffusivity: ArrayLike, dtype: DTypeLike) -> Faces:
     """Diffusive conductance of each face, T = D A / h.
 
     Args:
-        grid: faces are A / h [um]. diffusivity: D [um2/s], scalar. dtype: of the carried field.
+        grid: faces are A / h [um].
+        diffusivity: D [um2/s], scalar.
+        dtype: of the carried field.
 
     Returns:
         Per axis (z, y, x), T [um3/s], each (nz, ny, nx).
@@ -97,7 +99,9 @@ def by_differences(forward: Faces, backward: Faces, row_sum: Array, field: Array
     For a carrier with balanced flow and zero inlet the row sums are its inflow plus any first-order loss.
 
     Args:
-        forward, backward: face coefficients per axis [um3/s]. row_sum: r [um3/s]. field: u, (nz, ny, nx).
+        forward, backward: face coefficients per axis [um3/s].
+        row_sum: r [um3/s].
+        field: u, (nz, ny, nx).
     """
     result = row_sum * field
     for a in AXES:
@@ -134,7 +138,8 @@ def limited_correction(flux: Faces, conductance: Faces, field: Float[Array, "nz 
     closed face (T = 0) counts as zero, which leaves upwind there.
 
     Args:
-        flux, conductance: q and T per axis [um3/s]. field: u, (nz, ny, nx).
+        flux, conductance: q and T per axis [um3/s].
+        field: u, (nz, ny, nx).
 
     Returns:
         Per axis, the added flux [u um3/s].
@@ -183,7 +188,8 @@ def with_limiter(upwind_operator: Operator, flux: Faces, conductance: Faces, fie
     """True Jacobian of the limited scheme: the upwind operator plus the derivative of `limited_correction`.
 
     Args:
-        upwind_operator: its linear part. flux, conductance: q and T per axis [um3/s].
+        upwind_operator: its linear part.
+        flux, conductance: q and T per axis [um3/s].
         field: u at which the correction is differentiated, (nz, ny, nx).
     """
     forward, backward, below, above = [], [], [], []

@@ -36,7 +36,9 @@ def cell_integral(
     """Integral of a function over each cell, by sub-sampling; of an indicator, the area of its figure [um2].
 
     Args:
-        x_um, y_um: centres of the cells. hx, hy: their size [um]. function: of (x, y), which it broadcasts.
+        x_um, y_um: centres of the cells.
+        hx, hy: their size [um].
+        function: of (x, y), which it broadcasts.
     """
     offset = (np.arange(SAMPLES) + 0.5) / SAMPLES - 0.5
     x = x_um[None, :, None, None] + offset * hx
@@ -55,8 +57,10 @@ def exchange_density(
     """Exchange density sigma [1/um2] with which a disc well has the resistance ln(r/a) + skin on an endless lattice.
 
     Args:
-        centre_um: axis of the vessel (x, y). radius_um: its radius a.
-        hx, hy: spacing [um]. origin_um: centre of any one cell of the lattice.
+        centre_um: axis of the vessel (x, y).
+        radius_um: its radius a.
+        hx, hy: spacing [um].
+        origin_um: centre of any one cell of the lattice.
     """
     wide = disc_radius(radius_um, hx, hy)
     x = _lattice(centre_um[0], origin_um[0], hx, wide)

@@ -26,7 +26,10 @@ CONTROL, TREATED = "standard_care", "treated"
 class Course:
     """What a run reported.
 
-    days: end of each macro-step [d]. endpoints: name -> value at these times. solution: of the run.
+    Attributes:
+        days: end of each macro-step [d].
+        endpoints: name -> value at these times.
+        solution: of the run.
     """
 
     days: np.ndarray
@@ -44,7 +47,9 @@ def column_case(
     """A scenario on a porto-central column of 12 cells in float64, eight macro-steps a day.
 
     Args:
-        species: of the registry. disease: healthy by default. dose: of the treated arm; no infusion by default.
+        species: of the registry.
+        disease: healthy by default.
+        dose: of the treated arm; no infusion by default.
         changes: further fields of the scenario.
     """
     return Scenario(
@@ -84,8 +89,11 @@ def course_of(
     """Run an arm in chunks of equal length, so that all cases of a geometry share one compilation.
 
     Args:
-        model, state: where to start. study: holds the schedules. days: at least this long [d].
-        arm: of the study. save: fields and the length of a chunk; nothing and a week by default.
+        model, state: where to start.
+        study: holds the schedules.
+        days: at least this long [d].
+        arm: of the study.
+        save: fields and the length of a chunk; nothing and a week by default.
 
     Raises:
         SimulationError: the run failed.
@@ -103,7 +111,9 @@ def changed(model: LiverModel, subject: str, name: str, value: float) -> LiverMo
     """The model with one number of its parameters replaced, also outside its range: what if it were not there.
 
     Args:
-        model: any. subject: attribute path inside `ModelParameters`, as "biology.immunity". name: of the number.
+        model: any.
+        subject: attribute path inside `ModelParameters`, as "biology.immunity".
+        name: of the number.
         value: in canonical units.
     """
 

@@ -28,8 +28,11 @@ RANGE = "range of migration.crowding_diffusivity"
 class Healing(NamedTuple):
     """The course of the lesion.
 
-    days: of the saved fields [d]. dead: area without living hepatocytes, share of the tissue. not_at_rest: area
-    without hepatocytes at rest, share of the tissue. density: mean of hepatocytes at rest and in the cycle [-].
+    Attributes:
+        days: of the saved fields [d].
+        dead: area without living hepatocytes, share of the tissue.
+        not_at_rest: area without hepatocytes at rest, share of the tissue.
+        density: mean of hepatocytes at rest and in the cycle [-].
     """
 
     days: np.ndarray

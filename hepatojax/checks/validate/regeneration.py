@@ -31,8 +31,12 @@ def regrowth(
     """Liver volume by day against the measured one.
 
     Args:
-        id: of the target. who: for the record. course: of the model. measured: day -> volume over that before [-].
-        spread: half width of the band [-]. source: of the target.
+        id: of the target.
+        who: for the record.
+        course: of the model.
+        measured: day -> volume over that before [-].
+        spread: half width of the band [-].
+        source: of the target.
     """
     for day, volume in measured.items():
         value = course.at("liver_volume", day)

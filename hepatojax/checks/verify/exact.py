@@ -25,7 +25,8 @@ def root_mean_square(error: ArrayLike, weight: ArrayLike) -> float:
     """Weighted L2 norm of an error, in its unit.
 
     Args:
-        error: any shape. weight: same shape, cell volumes [um3] or 0 where the error does not count.
+        error: any shape.
+        weight: same shape, cell volumes [um3] or 0 where the error does not count.
     """
     error, weight = jnp.asarray(error), jnp.asarray(weight)
     return float(jnp.sqrt(jnp.sum(weight * error**2) / jnp.sum(weight)))
@@ -53,7 +54,8 @@ def shells(edges_um: Float[np.ndarray, " m"], dimension: int) -> Grid:
     """Nested cylinders (dimension 2) or spheres (3) of unit height, or slabs of unit area (1), as one line of cells.
 
     Args:
-        edges_um: radii of the m - 1 shells' walls, rising [um]. dimension: of the space.
+        edges_um: radii of the m - 1 shells' walls, rising [um].
+        dimension: of the space.
     """
     content = {1: 1.0, 2: np.pi, 3: 4.0 * np.pi / 3.0}[dimension]
     volume = content * np.diff(edges_um**dimension)
@@ -79,7 +81,8 @@ def diffusion(
     """The exact  sum over axes of d/da (k_a df/da)  of functions of (z, y, x).
 
     Args:
-        function: f. coefficients: k_a per axis, numbers or functions.
+        function: f.
+        coefficients: k_a per axis, numbers or functions.
     """
 
     def flux(axis: int) -> Callable[..., Array]:
@@ -101,7 +104,8 @@ def lattice_pressure(
     terms of the order (a/R)^6.
 
     Args:
-        x, y: from the centre of a hexagon with vertices at (0, +-R) [um]. radius_um: circumradius R [um].
+        x, y: from the centre of a hexagon with vertices at (0, +-R) [um].
+        radius_um: circumradius R [um].
 
     Reference: doubly periodic Green's function by Jacobi's theta function.
     """

@@ -83,7 +83,8 @@ def derivative_errors(function: Callable[[Any], Array], place: Any, seed: int = 
     """Reverse against forward mode, and reverse mode against a central difference, each relative.
 
     Args:
-        function: scalar function of a pytree. place: where; the direction is random and relative to its values.
+        function: scalar function of a pytree.
+        place: where; the direction is random and relative to its values.
         seed: of the direction.
     """
     place = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), place)
@@ -210,7 +211,8 @@ def objective(
 
     Args:
         inputs: schedule, and parameters, product, disease, patient and fields in place of the model's and the state's.
-        weight: of each of `ENDPOINTS`. model, state: a liver at hour 0.
+        weight: of each of `ENDPOINTS`.
+        model, state: a liver at hour 0.
     """
     schedule, (parameters, product, disease), patient, fields = inputs
     changed = dataclasses.replace(model, parameters=parameters, product=product, disease=disease, patient=patient)
@@ -264,7 +266,10 @@ def forward_difference(
     (-25 f(0) + 48 f(h) - 36 f(2h) + 16 f(3h) - 3 f(4h)) / (12 h)
 
     Args:
-        values: function f of a pytree, (k,). here: its values at `place`, (k,). direction: like `place`. step: h.
+        values: function f of a pytree, (k,).
+        here: its values at `place`, (k,).
+        direction: like `place`.
+        step: h.
     """
     course = [values(shifted(place, direction, k * step)) for k in range(1, 5)]
     return np.asarray((-25.0, 48.0, -36.0, 16.0, -3.0)) @ np.stack([here, *course]) / (12.0 * step)

@@ -182,7 +182,8 @@ def beside_blood(tissue: Grid, wall_um: float) -> Grid:
     """A line of tissue cells behind one cell of blood, which holds no tissue resistance of its own.
 
     Args:
-        tissue: a line of cells, its first one beside the blood. wall_um: open area over half that cell [um].
+        tissue: a line of cells, its first one beside the blood.
+        wall_um: open area over half that cell [um].
     """
 
     def behind(first: float, rest: Array) -> Array:

@@ -29,7 +29,9 @@ def problems_of(
     """A problem for each complaint.
 
     Args:
-        error: of pydantic. table: that was refused. sections: the sections of the file by their path.
+        error: of pydantic.
+        table: that was refused.
+        sections: the sections of the file by their path.
         repeated: names of the sections that are written with double brackets.
     """
     details = error.errors(include_url=False, include_context=True)

@@ -48,8 +48,8 @@ def with_settings(table: Mapping[str, Any], settings: Mapping[str, Any]) -> tupl
 
     Args:
         table: as read from the file.
-        settings: dotted key -> value. Arms are picked by name or by number from 1, infusions by number from 1.
-            Setting one of grid.cells and grid.spacing_um removes the other.
+        settings: dotted key -> value. Arms are picked by name or by number from 1, infusions by number from 1. Setting
+            one of grid.cells and grid.spacing_um removes the other.
     """
     changed: dict[str, Any] = _copied(table)
     problems = []
@@ -149,7 +149,9 @@ def check_replacements(table: Mapping[str, Any], parameters: Mapping[str, float]
     """What is wrong with the numbers of the registry that sections replace; only numbers are looked at.
 
     Args:
-        table: of the scenario. parameters: the overrides of [parameters]. species: whose ranges hold.
+        table: of the scenario.
+        parameters: the overrides of [parameters].
+        species: whose ranges hold.
     """
     from hepatojax.parameters.registry import load_parameters
 

@@ -35,13 +35,17 @@ GIB = float(1 << 30)
 class Size:
     """Dimensions and dimensionless numbers of a scenario, estimated before anything is built.
 
-    cells, spacing_um: (nx, ny, nz) and (hx, hy, hz) [um]. widest_um: spacing that must resolve the physics [um], the
-        larger one of x and y; of a column that along x alone.
-    speed_um_s: superficial blood speed halfway from rim to centre [um/s].
-    peclet: speed x widest cell / oxygen diffusivity [-]. damkohler: oxygen demand over supply [-].
-    penetration_length_um: how far oxygen at the inlet's pressure diffuses into tissue that consumes fully,
-        sqrt(2 D c / M) [um].
-    macro_steps: of all arms. memory_gib, minutes: expected need.
+    Attributes:
+        cells, spacing_um: (nx, ny, nz) and (hx, hy, hz) [um].
+        widest_um: spacing that must resolve the physics [um], the larger one of x and y; of a column that along x
+            alone.
+        speed_um_s: superficial blood speed halfway from rim to centre [um/s].
+        peclet: speed x widest cell / oxygen diffusivity [-].
+        damkohler: oxygen demand over supply [-].
+        penetration_length_um: how far oxygen at the inlet's pressure diffuses into tissue that consumes fully, sqrt(2 D
+            c / M) [um].
+        macro_steps: of all arms.
+        memory_gib, minutes: expected need.
     """
 
     cells: tuple[int, int, int]
@@ -62,7 +66,8 @@ def scenario_size(
     """Estimate the size of a scenario.
 
     Args:
-        scenario: checked. parameters: resolved for it; read if not given.
+        scenario: checked.
+        parameters: resolved for it; read if not given.
         image_shape: (nz, ny, nx) of the label image, if the geometry is one.
 
     Raises:
@@ -142,7 +147,9 @@ def gradient_memory_gib(cells: tuple[int, int, int], precision: str, macro_steps
     """Expected peak memory of the gradient of one run [GiB].
 
     Args:
-        cells: (nx, ny, nz). macro_steps: of the run. adjoint: "saved", or "two-level", which keeps 2 sqrt(steps).
+        cells: (nx, ny, nz).
+        macro_steps: of the run.
+        adjoint: "saved", or "two-level", which keeps 2 sqrt(steps).
     """
     each = _gradient_bytes_per_cell(precision, macro_steps, adjoint)
     return (GRADIENT_COMPILER_BYTES + each * math.prod(cells)) / GIB
@@ -174,7 +181,9 @@ def require_memory(scenario: Scenario, source: str, image_shape: tuple[int, ...]
     """Refuse a scenario that this machine's memory cannot hold, before anything is allocated.
 
     Args:
-        scenario: checked. source: what messages begin with. image_shape: (nz, ny, nx) of its label image, if any.
+        scenario: checked.
+        source: what messages begin with.
+        image_shape: (nz, ny, nx) of its label image, if any.
         runs: how many are done at once.
 
     Raises:
@@ -196,7 +205,8 @@ def require_search_memory(
     """Refuse a search whose certified gradient this machine's memory cannot hold, before anything is compiled.
 
     Args:
-        scenario, source, image_shape: see `require_memory`. adjoint: see `gradient_memory_gib`.
+        scenario, source, image_shape: see `require_memory`.
+        adjoint: see `gradient_memory_gib`.
 
     Raises:
         ScenarioError: with the memory needed, the memory that is free, and whether the two-level adjoint would do.

@@ -93,8 +93,10 @@ def open_journal(
     """The journal of a folder, begun if there is none. The caller holds the lock of the folder.
 
     Args:
-        folder: of the results. header: of the study; its "sha256" says which, its "source_revision" by which program,
-            empty if that is not known. interrupt: see `Journal`.
+        folder: of the results.
+        header: of the study; its "sha256" says which, its "source_revision" by which program, empty if that is not
+            known.
+        interrupt: see `Journal`.
 
     Raises:
         JournalError: the file there is none of this format, belongs to another study or another program, or is damaged

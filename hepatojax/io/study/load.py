@@ -39,8 +39,8 @@ def load_study(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     `hepatojax.io.study.parts.study_parts`, which needs JAX.
 
     Args:
-        path: a TOML file, see docs/study.md. overrides: dotted key -> value; they replace what the scenario and the
-            section [set] say.
+        path: a TOML file, see docs/study.md.
+        overrides: dotted key -> value; they replace what the scenario and the section [set] say.
 
     Raises:
         StudyFileError: one line for each problem, `study.toml: section.key: what is wrong`.

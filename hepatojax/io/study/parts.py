@@ -66,7 +66,9 @@ def treated(scenario: Scenario, schedule: DoseSchedule, product: CellProduct | N
     An infusion by several routes becomes one infusion by each, at the same time.
 
     Args:
-        scenario: to be changed. schedule: the doses. product: what is infused; as it is by default.
+        scenario: to be changed.
+        schedule: the doses.
+        product: what is infused; as it is by default.
     """
     changed = dataclasses.replace(scenario, arms=(ArmSpec(AFTER, infusions_of(schedule)),))
     return changed if product is None else _with_product(changed, product)

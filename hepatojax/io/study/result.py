@@ -17,7 +17,7 @@ from hepatojax.io.study.parts import StudyParts, fingerprint
 from hepatojax.io.study.specification import Study
 from hepatojax.studies.certificate import GradientCertificate
 from hepatojax.studies.objective import OF_SCHEDULE, SPACING, Course, Limit
-from hepatojax.studies.optimise import DoseOptimum, StartOutcome
+from hepatojax.studies.optimum import DoseOptimum, StartOutcome
 from hepatojax.studies.variables import rows_in_use
 from hepatojax.therapy.schedule import DoseSchedule
 
@@ -43,7 +43,8 @@ def asked_record(study: Study, parts: StudyParts) -> dict[str, Any]:
     """What a study asks for, as the records of its results say it.
 
     Args:
-        study: checked. parts: of it.
+        study: checked.
+        parts: of it.
     """
     return {
         "fingerprint": fingerprint(study, parts),
@@ -74,7 +75,8 @@ def optimum_record(parts: StudyParts, optimum: DoseOptimum) -> dict[str, Any]:
     """Everything about an optimum but the runs before and after it.
 
     Args:
-        parts: of the study. optimum: of its problem.
+        parts: of the study.
+        optimum: of its problem.
     """
     best, limits = optimum.best, named_limits(parts)
     return {
@@ -147,7 +149,9 @@ def readings(parts: StudyParts, run: RunFile, schedule: DoseSchedule) -> dict[st
     """The objective of a finished run, part by part, and what its limits read.
 
     Args:
-        parts: of the study. run: whose series are read. schedule: that it had, with the rows of the study's arm.
+        parts: of the study.
+        run: whose series are read.
+        schedule: that it had, with the rows of the study's arm.
     """
     series = {name: jnp.asarray(values) for name, values in run.series.items() if name in ENDPOINTS}
     course = Course(series, schedule, rows_in_use(parts.variables, parts.schedule))

@@ -28,9 +28,12 @@ class OptimiseSpec:
 class WindowSpec:
     """What a therapeutic window is asked for.
 
-    routes: to compare. least_gain: smallest gain worth having, in the unit of the objective. share: of the best gain
-    that may be lost in its flat range [-]. factors: uncertain parameters of the subject amplification, by name.
-    doses: number of doses on a route.
+    Attributes:
+        routes: to compare.
+        least_gain: smallest gain worth having, in the unit of the objective.
+        share: of the best gain that may be lost in its flat range [-].
+        factors: uncertain parameters of the subject amplification, by name.
+        doses: number of doses on a route.
     """
 
     routes: tuple[str, ...] = ROUTES
@@ -44,10 +47,13 @@ class WindowSpec:
 class Study:
     """What a study file says, with the scenario that it resolves to.
 
-    title: one line. source: name of the file, for messages. scenario: checked, settings included. arm: whose infusions
-    the variables address. aims, limits, variables: the keys that the file gives of each `Aim` and `Limit` of
-    `hepatojax.studies.objective` and of each `hepatojax.studies.variables.Variable`; `hepatojax.io.study.parts` makes
-    and checks them.
+    Attributes:
+        title: one line.
+        source: name of the file, for messages.
+        scenario: checked, settings included.
+        arm: whose infusions the variables address.
+        aims, limits, variables: the keys that the file gives of each `Aim` and `Limit` of `hepatojax.studies.objective`
+            and of each `hepatojax.studies.variables.Variable`; `hepatojax.io.study.parts` makes and checks them.
     """
 
     title: str

@@ -23,7 +23,8 @@ def equal_gain(
     """Doses of equal gain with their tangents, and beside them what a little more of each attribute is worth.
 
     Args:
-        curves: route -> attribute -> its doses of equal gain. worth: route -> attribute -> elasticity [-].
+        curves: route -> attribute -> its doses of equal gain.
+        worth: route -> attribute -> elasticity [-].
         title: of the figure.
     """
     figure = new_figure(10.0, 4.2, title)

@@ -47,7 +47,9 @@ def field_maps(run: RunFile, title: str, names: Sequence[str], times_h: Sequence
     """A row for each field, a column for each time, one colour scale for each row.
 
     Args:
-        run: the result. title: of the figure. names: fields wanted; those that were not saved are left out.
+        run: the result.
+        title: of the figure.
+        names: fields wanted; those that were not saved are left out.
         times_h: saved times [h]; by default four, evenly spread.
 
     Raises:

@@ -30,7 +30,9 @@ def schedule_rows(columns: Mapping[str, Sequence[NamedSchedule]], end_h: float, 
     The first entry of a column, such as no cells at all, stands in its heading only.
 
     Args:
-        columns: route -> schedules. end_h: end of the runs [h]. title: of the figure.
+        columns: route -> schedules.
+        end_h: end of the runs [h].
+        title: of the figure.
     """
     rows = max(len(courses) for courses in columns.values()) - 1
     figure = new_figure(11.0, 1.2 + 0.95 * rows, title)

@@ -34,7 +34,7 @@ from hepatojax.report.figures.style import (
 )
 from hepatojax.scenario import ROUTES
 from hepatojax.studies.objective import CELLS_UNIT, OF_SCHEDULE
-from hepatojax.studies.optimise import FEASIBLE, DoseOptimum
+from hepatojax.studies.optimum import FEASIBLE, DoseOptimum
 from hepatojax.therapy.schedule import DoseSchedule
 
 ALWAYS = ("functional_mass", "meld")
@@ -47,8 +47,12 @@ OVERSTEPPED = "a limit is overstepped"
 class StudyCourses:
     """What the figures of a study show.
 
-    parts: of the study. runs: "before" and "after". optimum: what was found. readings: of each run, see
-    `hepatojax.io.study.result.readings`. end_h: end of the runs [h].
+    Attributes:
+        parts: of the study.
+        runs: "before" and "after".
+        optimum: what was found.
+        readings: of each run, see `hepatojax.io.study.result.readings`.
+        end_h: end of the runs [h].
     """
 
     parts: StudyParts
@@ -62,7 +66,8 @@ def draw_study(study: StudyCourses, folder: Path) -> list[Path]:
     """Draw every figure of a study; one whose data are missing is left out with a warning.
 
     Args:
-        study: what to show. folder: where the PNG files go; made if needed.
+        study: what to show.
+        folder: where the PNG files go; made if needed.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []

@@ -37,7 +37,8 @@ def window_curves(studies: Sequence[WindowStudy], gain: str = "") -> Figure:
     The window is shaded, its edges say what ends it, and hatched spans show how far the factors of the band move them.
 
     Args:
-        studies: at least one. gain: what it is, in words, with its unit.
+        studies: at least one.
+        gain: what it is, in words, with its unit.
     """
     figure = new_figure(1.0 + 3.4 * len(studies), 5.6, "Gain and harms against the dose")
     panels = figure.subplots(2, len(studies), squeeze=False, sharex=True, sharey="row", height_ratios=(1.2, 1.0))

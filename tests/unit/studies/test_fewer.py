@@ -9,7 +9,8 @@ import pytest
 from hepatojax.status import Status
 from hepatojax.studies.fewer import fewer_infusions
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.optimise import Verdict, optimise_dose
+from hepatojax.studies.optimise import optimise_dose
+from hepatojax.studies.optimum import Verdict
 from hepatojax.studies.problem import Outcome, Program
 
 WORTH = np.asarray([1.0, 0.2, 0.6])  # of a little of each amount

@@ -9,7 +9,8 @@ import pytest
 
 from hepatojax.studies.batch import RUNS_AT_ONCE
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.optimise import Record, Verdict, conditions_at, optimise_dose, screened, within_reach
+from hepatojax.studies.optimise import Record, optimise_dose, screened
+from hepatojax.studies.optimum import Verdict, conditions_at, within_reach
 
 LIMITED = ("SLSQP", "trust-constr")
 

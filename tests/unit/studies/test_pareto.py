@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.optimise import Verdict, optimise_dose
+from hepatojax.studies.optimise import optimise_dose
+from hepatojax.studies.optimum import Verdict
 from hepatojax.studies.pareto import pareto_front
 
 TOP = np.asarray([0.8, 0.6])
