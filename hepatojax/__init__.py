@@ -2,6 +2,10 @@
 
 Research software; not a medical device; not for diagnosis, dosing or any clinical decision.
 
+A script switches 64-bit types of JAX on, reads a scenario (`load_scenario`), makes the model of a liver, its state at
+day 0 and the schedule of an arm of it (`build`), and integrates them in time (`simulate`). `write_run` and `open_run`
+keep and read what came of it; `DoseProblem`, `optimise_dose` and `therapeutic_window` ask which doses help.
+
 The public names are imported when they are first used, so that `import hepatojax` loads neither JAX nor a file.
 """
 

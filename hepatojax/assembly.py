@@ -1,4 +1,9 @@
-"""Geometry, parameters and the resting lobule of a scenario: the model of a healthy liver."""
+"""Geometry, parameters and the resting lobule of a scenario: the model of a healthy liver.
+
+First the lobule on its grid, then every number of the registry in canonical units at the place where it acts, then the
+constants and states at which this very lobule stands still. `with_parameters` does the last two anew for other numbers
+and carries a derivative through both.
+"""
 
 from __future__ import annotations
 
@@ -55,6 +60,9 @@ def build_lobule(scenario: Scenario, parameters: Parameters, labels: np.ndarray 
         parameters: see `registry_of`; they hold the sizes.
         labels: image (nz, ny, nx) for the geometry "labels", whose cells are voxels of `grid.spacing_um`.
 
+    Returns:
+        The healthy lobule at rest size: volumes [um3], well factors [um] and maps [-], each (nz, ny, nx).
+
     Raises:
         ValueError: the scenario wants a label image and none is given, or the image cannot be a lobule.
     """
@@ -78,6 +86,7 @@ def build_lobule(scenario: Scenario, parameters: Parameters, labels: np.ndarray 
 
 
 def _labelled_lobule(scenario: Scenario, parameters: Parameters, labels: np.ndarray | None) -> Lobule:
+    """The lobule of a label image, whose voxels are cubes of the scenario's spacing or of the default one [um]."""
     if labels is None:
         raise ValueError('lobule.geometry = "labels" needs a label image')
     spec, geometry = scenario.lobule, parameters.geometry
@@ -109,6 +118,10 @@ def resting_model(
         parameters: see `registry_of`.
         lobule: its geometry.
         presets: where the rest is kept between runs; without it it is derived anew.
+
+    Returns:
+        The model, without disease and with all its lobules, and the state at step 0. The state on the grid is in the
+        precision of the run, constants of rest and the body are in float64.
 
     Raises:
         SimulationError: the rest does not stand still, or a constant of it is negative.
@@ -150,7 +163,10 @@ def treated_patient(spec: PatientSpec, parameters: Parameters) -> Patient:
 
     Args:
         spec: of the scenario.
-        parameters: see `registry_of`.
+        parameters: see `registry_of`; they hold a body mass that the scenario sets.
+
+    Returns:
+        Body mass [kg], volume of the healthy liver [l], plasma sodium [mmol/l], and words for scores.
     """
     return dataclasses.replace(
         from_registry(Patient, parameters.patient),
@@ -163,6 +179,9 @@ def treated_patient(spec: PatientSpec, parameters: Parameters) -> Patient:
 
 def require_rest(rest: Rest) -> None:
     """Refuse a lobule that has no rest.
+
+    Args:
+        rest: as it came out of the sweeps; `change` [-] below `STANDS_STILL` and no `lowest` below zero pass.
 
     Raises:
         SimulationError: the sweeps did not settle, or a constant that must be positive is negative.
@@ -222,7 +241,15 @@ def _of(subject: str, parameters: Parameters, values: Mapping[str, Any]) -> dict
 
 
 def model_parameters(parameters: Parameters) -> ModelParameters:
-    """All parameters of the model, from the registry of a species."""
+    """All parameters of the model, from the registry of a species.
+
+    Args:
+        parameters: see `registry_of`; values may be traced.
+
+    Returns:
+        Every number at the place where it acts, in canonical units. Two are derived here: flow per tissue volume [1/s]
+        from that per mass at a density of 1 g/ml, and sinusoids per volume of healthy liver [1e6/l].
+    """
     r = parameters
     return ModelParameters(
         biology=biology_parameters(r),
@@ -248,7 +275,14 @@ def model_parameters(parameters: Parameters) -> ModelParameters:
 
 
 def signal_parameters(table: Any) -> SignalParameters:
-    """Transport of one signal; one without saturable uptake takes none up, so its floor and half saturation are 1."""
+    """Transport of one signal; one without saturable uptake takes none up, so its floor and half saturation are 1.
+
+    Args:
+        table: of the signal in the registry subject `signals`, in canonical units.
+
+    Returns:
+        Diffusivities in tissue and plasma [um2/s], exchange time [s], floor [-] and half saturation [nM] of the uptake.
+    """
     return SignalParameters(
         diffusivity_tissue_um2_s=table["diffusivity_tissue_um2_s"],
         diffusivity_plasma_um2_s=table["diffusivity_plasma_um2_s"],

@@ -1,4 +1,8 @@
-"""From a scenario to pytrees: the model, its state at day 0, the schedule of an arm."""
+"""From a scenario to pytrees: the model, its state at day 0, the schedule of an arm.
+
+The order is that of the causes: numbers, a healthy lobule with its rest, and then what the disease did until day 0.
+Nothing here is differentiated; what a gradient touches are the leaves of the trees that come out.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,13 @@ from hepatojax.therapy.schedule import DoseSchedule, schedule_of
 
 
 class Study(NamedTuple):
-    """What all arms of a scenario share, and the schedule of each; equal shapes, so one compilation serves all."""
+    """What all arms of a scenario share, and the schedule of each; equal shapes, so one compilation serves all.
+
+    Attributes:
+        model: of the diseased liver, with its septa and the lobules that a resection leaves.
+        state: at day 0.
+        schedules: name of the arm -> its infusions, as many rows in each.
+    """
 
     model: LiverModel
     state: LiverState
@@ -35,8 +45,12 @@ def build(
         arm: its name; the first one by default.
         labels: image (nz, ny, nx) for `lobule.geometry = "labels"`.
 
+    Returns:
+        What `hepatojax.simulate` starts from: model, state at day 0 and schedule [h, cells/kg].
+
     Raises:
-        KeyError: no such arm. SimulationError: no resting lobule exists, or the disease could not be run.
+        KeyError: no such arm.
+        SimulationError: no resting lobule exists, or the disease could not be run.
         RuntimeError: 64-bit arithmetic is off.
     """
     study = build_study(scenario, labels=labels)
@@ -51,6 +65,9 @@ def build_study(scenario: Scenario, presets: Presets | None = None, labels: np.n
         scenario: checked.
         presets: where the rest and chronic start states are kept between runs.
         labels: image (nz, ny, nx) for `lobule.geometry = "labels"`.
+
+    Returns:
+        Model, state at day 0, and a schedule for each arm.
 
     Raises:
         SimulationError: no resting lobule exists, or the disease could not be run.

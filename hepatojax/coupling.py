@@ -1,4 +1,10 @@
-"""Quasi-steady fields at given slow states: flow, then oxygen, then signals with the body, in this order."""
+"""Quasi-steady fields at given slow states: flow, then oxygen, then signals with the body, in this order.
+
+Nothing has to be solved twice, for each field reads only what came before: the flow follows from vessels, matrix and
+plugging; oxygen is carried by it; the energy charge, the loads and the secretion follow from oxygen; a signal is
+solved together with its level in the body's plasma. HGF alone waits for another signal, the mean of TNF, which
+licenses MSC. Where cells from the blood settle needs the flow and the debris only.
+"""
 
 from __future__ import annotations
 
@@ -51,7 +57,8 @@ class Failure:
     Attributes:
         status: `Status` code.
         field: index into `FIELDS_AT_FAULT`, 0 for none.
-        voxel: (z, y, x) of the largest imbalance or of the first wrong value, `NOWHERE` where none is known.
+        voxel: (z, y, x) of the largest imbalance or of the first wrong value, counted from 0; `NOWHERE` where none is
+            known.
     """
 
     status: Int[Array, "*t"]
@@ -64,12 +71,12 @@ class Evidence:
     """What the solves of one macro-step say of themselves.
 
     Attributes:
-        terms: quantity -> term -> rate of the domain [quantity's unit x um3/s].
-        gained: quantity -> what enters it.
-        imbalance: quantity -> entered - left.
-        statistics: solver -> iterations or relative residual.
+        terms: quantity -> term -> rate of the domain, of oxygen [mM um3/s], of a signal [nM um3/s].
+        gained: quantity -> what enters it, same unit.
+        imbalance: quantity -> entered - left, same unit.
+        statistics: solver -> iterations or relative residual [-].
         failure: the first one.
-        extraction: of oxygen [-].
+        extraction: of oxygen, uptake over inflow [-].
         outlet_mmHg: partial pressure of oxygen in the blood that leaves [mmHg].
     """
 
@@ -87,12 +94,14 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
 
     Args:
         model: the patient's liver.
-        fields: slow states and inputs, see `hepatojax.model.inputs`.
+        fields: slow states and inputs, see `hepatojax.model.inputs`; (nz, ny, nx) or scalars.
         guess: earlier solution; it starts the solvers and has no derivative.
 
     Returns:
-        The quasi-steady fields, the fields with what was derived on the way but for what HGF waits for, and the
-        evidence.
+        The quasi-steady fields, oxygen [mmHg], signals [nM], arrival [-]; the fields with what was derived on the way,
+        but for what HGF waits for; and the evidence.
+
+    Reference: MODEL 2, 3, 4 and 6.
     """
     guess = jax.lax.stop_gradient(guess)
     fields = structure(model, fields)
@@ -137,13 +146,33 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
 
 
 def blood_flow(model: LiverModel, relative: Array) -> Float[Array, ""]:
-    """Blood flow of the domain [um3/s]: the liver's flow shared by the lobules that are left."""
+    """Blood flow of the domain: the liver's flow shared by the lobules that are left.
+
+        Q = q0 V (Q/Q0) / share
+
+    with q0 the perfusion at rest [1/s] and V the tissue volume of the domain at rest [um3].
+
+    Args:
+        model: its perfusion at rest and share of lobules left.
+        relative: flow of the whole liver over rest, Q/Q0 [-].
+
+    Returns:
+        Q [um3/s].
+    """
     at_rest = model.parameters.perfusion_at_rest * model.grid.total_volume
     return at_rest * relative / model.lobule_share
 
 
 def filled(field: Float[Array, "nz ny nx"], grid: Grid) -> Float[Array, "nz ny nx"]:
-    """A solved field with its mean in the cells outside the tissue, so that rates there are as harmless as inside."""
+    """A solved field with its mean in the cells outside the tissue, so that rates there are as harmless as inside.
+
+    Args:
+        field: [any unit], (nz, ny, nx).
+        grid: where the tissue is.
+
+    Returns:
+        The field [same unit], (nz, ny, nx).
+    """
     return jnp.where(grid.active, field, grid.mean(field).astype(field.dtype))
 
 
@@ -166,6 +195,7 @@ def _circulate(model: LiverModel, fields: Fields, guess: QuasiSteady) -> tuple[P
 
 
 def _breathe(model: LiverModel, fields: Fields, grid: Grid, flow: Flow, inflow: Inflow, guess: QuasiSteady) -> Oxygen:
+    """Oxygen of the lobule at the mixed inlet of portal and arterial blood."""
     p = model.parameters
     inlet = mixed_inlet_mmHg(p.portal_mmHg, p.arterial_mmHg, inflow.arterial_share, p.oxygen)
     return solve_oxygen(
@@ -241,6 +271,7 @@ class _Species:
 
 
 def _species(model: LiverModel, name: str, fields: Fields, guess: QuasiSteady) -> _Species:
+    """What the loop needs of one signal; the potency of MSC counts for VEGF here and for HGF inside the loop."""
     none = jnp.zeros(model.grid.shape, model.numerics.dtype)
     if name == "hgf":
         sources = _Sources(none, none, BodyClosure(1.0, 0.0))  # in its place, not used
@@ -275,6 +306,7 @@ def _evidence(
     signals: dict[str, Signal],
     arrival: Arrival,
 ) -> Evidence:
+    """Balances of oxygen and signals from the solvers' own ledger terms, their statistics, the first failure."""
     terms = {"oxygen": {"inflow": oxygen.inflow, "outflow": oxygen.outflow, "uptake": oxygen.uptake}}
     gained = {"oxygen": oxygen.inflow}
     imbalance = {"oxygen": oxygen.inflow - oxygen.outflow - oxygen.uptake}
@@ -301,6 +333,7 @@ def _evidence(
 def _first_of_solves(
     grid: Grid, perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal], arrival: Arrival
 ) -> Failure:
+    """In the order of the solves, since one that failed may spoil those after it."""
     solved = [
         (s.converged, failure(Status.SIGNALS_NOT_CONVERGED, name, s.worst_cell, grid)) for name, s in signals.items()
     ]
@@ -333,7 +366,14 @@ def _statistics(
 
 
 def largest(values: Iterable[Array]) -> Float[Array, ""]:
-    """The largest entry of some scalars or arrays, in float64 [their unit]."""
+    """The largest entry of some scalars or arrays, in float64.
+
+    Args:
+        values: arrays of one unit, any shapes.
+
+    Returns:
+        The largest entry of all [their unit].
+    """
     return jnp.max(jnp.stack([jnp.max(value).astype(jnp.float64) for value in values]))
 
 
@@ -343,8 +383,13 @@ def failure(
     """A failure at its place.
 
     Args:
+        status: what happened, `Status` code.
         field: name, or index into `FIELDS_AT_FAULT`.
         cell: flat index in the grid, where one is known; negative for none.
+        grid: that the index counts in; without it there is no place.
+
+    Returns:
+        The failure, with (z, y, x) of the cell or `NOWHERE`.
     """
     number = FIELDS_AT_FAULT.index(field) if isinstance(field, str) else field
     voxel = jnp.full(3, NOWHERE, jnp.int32)
@@ -361,7 +406,10 @@ def first_failure(*tests: tuple[Array, Failure]) -> Failure:
     """That of the first test that did not pass, `Status.OK` if all did.
 
     Args:
-        tests: whether each passed, and its failure.
+        tests: whether each passed, and its failure, in the order of precedence.
+
+    Returns:
+        The failure, without a branch, so that it may be traced.
     """
     first = failure(Status.OK)
     for passed, failed in reversed(tests):

@@ -1,4 +1,9 @@
-"""Named endpoints: what a run is judged by, at every macro-step, with its unit and whether it is smooth."""
+"""Named endpoints: what a run is judged by, at every macro-step, with its unit and whether it is smooth.
+
+Five groups: what the clinic sees, the tissue, blood, where the cells are, and sources, which split an effect by who
+brings it about, so that each amplification can be told from the direct effect of the cells. Means are over the volume
+of the tissue. An objective may use an endpoint only if it is smooth; a cap, a class or a count serves reports.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +37,14 @@ ZONES = {"periportal": (0.0, 1.0 / 3.0), "midzonal": (1.0 / 3.0, 2.0 / 3.0), "pe
 
 
 class Reading(NamedTuple):
-    """What endpoints are computed from: the liver, its fields at the end of a step, and the solves of the step."""
+    """What endpoints are computed from: the liver, its fields at the end of a step, and the solves of the step.
+
+    Attributes:
+        model: of the patient's liver.
+        fields: states at the end of the step and what follows from them, voxel fields (nz, ny, nx).
+        solved: quasi-steady fields at the middle of the step.
+        evidence: what the solves say of themselves, with extraction and outlet of oxygen.
+    """
 
     model: LiverModel
     fields: Fields
@@ -40,7 +52,7 @@ class Reading(NamedTuple):
     evidence: Evidence
 
     def mean(self, name: str) -> Float[Array, ""]:
-        """Volume mean of a field."""
+        """Volume mean of a voxel field over the tissue, float64 [unit of the field]."""
         return self.model.grid.mean(self.fields[name])
 
 
@@ -49,6 +61,10 @@ class Endpoint:
     """A number that a run reports at every macro-step.
 
     Attributes:
+        name: key in `Solution.endpoints` and in files.
+        unit: as in `hepatojax.units`.
+        meaning: one line for tables and axes.
+        value: of a reading, in this unit, a scalar.
         smooth: True if a derivative of it means something; a cap, a class or a count has none.
     """
 
@@ -68,27 +84,31 @@ def _mean(name: str, unit: str, meaning: str, source: str) -> Endpoint:
 
 
 def _score(name: str, meaning: str, score: Callable[..., Array], *levels: str, smooth: bool = False) -> Endpoint:
+    """A clinical score [-] of blood tests, given by their names in the order of its arguments."""
     return Endpoint(name, "-", meaning, lambda r: score(*(r.fields[level] for level in levels)), smooth)
 
 
 def _meld_3(r: Reading) -> Array:
+    """MELD 3.0 [-], with sex and sodium of the patient, which the model does not change."""
     f, patient = r.fields, r.model.patient
     levels = (f.bilirubin_mg_dl, f.inr, f.creatinine_mg_dl, f.albumin_g_l)
     return meld_3(*levels, sodium_mM=patient.sodium_mmol_l, female=float(patient.sex == "female"))
 
 
 def _child_pugh(r: Reading) -> Array:
+    """Child-Pugh points [-], with ascites and encephalopathy of the patient, which the model does not change."""
     f, patient = r.fields, r.model.patient
     points = (ASCITES.index(patient.ascites) + 1, ENCEPHALOPATHY.index(patient.encephalopathy) + 1)
     return child_pugh(f.bilirubin_mg_dl, f.albumin_g_l, f.inr, *points)
 
 
 def _cells_in_liver(r: Reading, field: str) -> Array:
+    """A density [cells/mm3] over the whole liver, V L <n> [1e6 cells]; one per time gives a rate [1e6 cells/h]."""
     return r.model.patient.liver_volume_l * r.fields.liver_volume * r.mean(field)
 
 
 def _cells_per_lobule(r: Reading, field: str) -> Array:
-    """Expected number of cells in one lobule."""
+    """Expected number of cells in one lobule, those of the liver over the lobules that are left [cells]."""
     return _cells_in_liver(r, field) * 1e6 / (r.model.domains * r.model.lobule.lobules)
 
 
@@ -99,10 +119,13 @@ def _perfusion(r: Reading) -> Array:
 
 
 def _share_below(r: Reading, threshold: Scalar) -> Array:
+    """Share of the tissue volume whose oxygen is below a threshold [mmHg]; it jumps from cell to cell."""
     return r.model.grid.mean((r.fields.oxygen < threshold).astype(r.fields.oxygen.dtype))
 
 
 def _in_zone(field: str, low: float, high: float) -> Callable[[Reading], Array]:
+    """Volume mean of a field where the zone coordinate is in low..high [-]; 0 where the grid has no such cell."""
+
     def value(r: Reading) -> Array:
         zone = r.model.lobule.zone
         inside = ((zone >= low) & ((zone < high) | (high == 1.0))).astype(jnp.float64)
@@ -209,6 +232,8 @@ def _source_of_hgf(population: str) -> Endpoint:
 
 
 def _source_of_active_hgf(origin: str) -> Endpoint:
+    """Active HGF of one origin over the exchange time [nM/h], which makes a level comparable with secretion."""
+
     def value(r: Reading) -> Array:
         active = active_hgf_by_origin(r.fields, r.model.parameters.biology.secretion)[origin]
         return r.model.grid.mean(active) * SECONDS_PER_HOUR / r.model.parameters.signals["hgf"].exchange_time_s
@@ -228,6 +253,8 @@ def _source_of_m2(origin: str) -> Endpoint:
 
 
 def _source_of_regulation(organ: str) -> Endpoint:
+    """MSC that die in one organ [1e6 cells/h]; outside the liver the mean over the step, in it that at its end."""
+
     def value(r: Reading) -> Array:
         if organ == "liver":
             return _cells_in_liver(r, "msc_death")
@@ -259,7 +286,17 @@ ENDPOINTS: dict[str, Endpoint] = {e.name: e for e in (*CLINIC, *TISSUE, *BLOOD, 
 
 @dataclass(frozen=True)
 class LiverFunction:
-    """What the clinic sees of a course, each over the macro-steps, (t,)."""
+    """What the clinic sees of a course, each over the macro-steps, (t,).
+
+    Attributes:
+        times_h: end of each macro-step [h].
+        functional_mass: function of the whole liver over rest [-].
+        meld: with floors and cap, not rounded [-].
+        bilirubin_mg_dl: in plasma [mg/dl].
+        albumin_g_l: in plasma [g/l].
+        inr: international normalised ratio [-].
+        creatinine_mg_dl: in plasma [mg/dl].
+    """
 
     times_h: Float[Array, " t"]
     functional_mass: Float[Array, " t"]
@@ -276,12 +313,12 @@ class _Course(Protocol):
 
     @property
     def times_h(self) -> Array:
-        """End of each macro-step [h]."""
+        """End of each macro-step [h], (t,)."""
         ...
 
     @property
     def endpoints(self) -> Fields:
-        """Named endpoints over the macro-steps."""
+        """Named endpoints over the macro-steps, each (t,)."""
         ...
 
 
@@ -292,8 +329,7 @@ def liver_function(solution: _Course) -> LiverFunction:
         solution: from `hepatojax.simulate`.
 
     Returns:
-        times_h [h], functional_mass [-], meld [-], bilirubin_mg_dl and creatinine_mg_dl [mg/dl], albumin_g_l [g/l],
-        inr [-], each (t,).
+        Each over the macro-steps, (t,), in the units of `LiverFunction`.
     """
     names = [field.name for field in fields(LiverFunction)][1:]
     return LiverFunction(solution.times_h, **{name: solution.endpoints[name] for name in names})
@@ -304,8 +340,9 @@ def endpoints_of(model: LiverModel, fields: Fields, solved: QuasiSteady, evidenc
 
     Args:
         model: the patient's liver.
-        fields: states and what follows from them.
-        solved, evidence: of the last solves.
+        fields: states at the end of a macro-step and what follows from them, with `blocked_peak` [-] within it.
+        solved: quasi-steady fields of the macro-step.
+        evidence: of its solves.
 
     Returns:
         name -> float64 scalar, in the order of `ENDPOINTS` and in its units.

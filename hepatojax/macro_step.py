@@ -1,4 +1,9 @@
-"""One macro-step: predict the middle, solve the quasi-steady fields there, step the slow states across."""
+"""One macro-step: predict the middle, solve the quasi-steady fields there, step the slow states across.
+
+The fields are solved once, at the predicted middle, which is enough for second order; those of the step before serve
+the prediction and start the solvers. The dose enters through exact kinetics of the body, done twice: before the middle
+is known, and with the debris of the middle.
+"""
 
 from __future__ import annotations
 
@@ -62,7 +67,13 @@ CELL_KINDS = {"msc": ("msc_adherent", "msc_engrafted"), "label": ("msc_label",)}
 
 @pytree
 class LedgerTerms:
-    """Integrals over one macro-step: terms by quantity, what entered, and entered - left - stored."""
+    """Integrals over one macro-step, of oxygen [mM um3], of signals [nM um3], of MSC and label [1e6 cells].
+
+    Attributes:
+        terms: quantity -> term -> integral, of a domain for what is solved and of the whole body for cells.
+        gained: quantity -> what entered it.
+        imbalance: quantity -> entered - left - stored.
+    """
 
     terms: dict[str, dict[str, Float[Array, ""]]]
     gained: dict[str, Float[Array, ""]]
@@ -76,7 +87,7 @@ class StepReport:
     Attributes:
         endpoints: at its end, see `hepatojax.endpoints`.
         ledger: integrals over it.
-        statistics: of its solves.
+        statistics: iterations and relative residuals [-] of its solves.
         failure: the first one.
     """
 
@@ -149,6 +160,7 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
 def _distribute(
     model: LiverModel, state: LiverState, schedule: DoseSchedule, start_h: Array, debris: Array
 ) -> tuple[dict[str, PoolCourse], Trapped]:
+    """Courses of MSC and label outside the liver over the step, at the mean of a field of debris [-]."""
     return distribute(
         {name: state.body[name] for name in POOLS},
         schedule,
@@ -273,6 +285,7 @@ def _following(
     courses: dict[str, PoolCourse],
     solved: QuasiSteady,
 ) -> LiverState:
+    """The state at the end; the fields solved at the middle go with it and start the next step."""
     pools = {f"{kind}_{organ}": amount for kind in courses for organ, amount in courses[kind].pools.items()}
     body = {**{name: end[name] for name in BODY_STATES}, "liver_volume": volume, **pools}
     return LiverState({name: end[name] for name in VOXEL_STATES}, body, solved, state.step + 1)
@@ -286,6 +299,7 @@ def move_cells(
     Living MSC take their label along.
 
     Args:
+        model: its migration parameters, grid at rest and step.
         states: slow states at the end of the step, voxel fields (nz, ny, nx).
         solved: quasi-steady fields of the step.
         volume: of the liver over that at rest [-].
@@ -336,8 +350,12 @@ def carried_label(
     stays positive and its amount is that of before.
 
     Args:
-        label: l [cells/mm3].
-        before, after: living cells a and a' [cells/mm3], of equal amount.
+        label: l [cells/mm3], (nz, ny, nx).
+        before: living cells a [cells/mm3], (nz, ny, nx).
+        after: living cells a' [cells/mm3], (nz, ny, nx), of equal amount.
+
+    Returns:
+        Label [cells/mm3], (nz, ny, nx).
     """
     carrying = before > 0
     each = jnp.where(carrying, label / jnp.where(carrying, before, 1.0), 1.0)
@@ -380,6 +398,7 @@ def _cells(model: LiverModel, state: LiverState, kind: str) -> Array:
 
 
 def _failure(model: LiverModel, solves: Failure, unmoved: Failure, state: LiverState) -> Failure:
+    """First failure: of a solve, of the motion, of a value, or of a liver too dead for its numbers to mean anything."""
     living = state.body["liver_volume"] * model.grid.mean(state.voxel["quiescent"] + state.voxel["primed"])
     alive = living >= model.parameters.growth.dead_liver
     return first_failure(
@@ -425,6 +444,9 @@ def advance(
 
     Args:
         model, state, schedule: see `macro_step`.
+        count: number of macro-steps, a multiple of `every`.
+        every: macro-steps between two kept fields.
+        fields: names of those to keep, see `named_field`.
         adjoint, checkpoints: see `scan_steps`, within each `every` steps.
 
     Returns:
@@ -452,6 +474,14 @@ advance_jitted = partial(jax.jit, static_argnums=(3, 4, 5, 6))(advance)
 
 def named_field(model: LiverModel, state: LiverState, name: str) -> Array:
     """A voxel field of a state by its name: a slow state, oxygen, pressure or a signal; zero outside the tissue.
+
+    Args:
+        model: whose grid says where the tissue is.
+        state: holds the field, or what it is made of.
+        name: of a voxel state or signal, or oxygen [mmHg], pressure [-], flow_speed [um/s], hepatocytes [-].
+
+    Returns:
+        The field, (nz, ny, nx).
 
     Raises:
         KeyError: no such field.

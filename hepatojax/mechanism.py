@@ -3,6 +3,9 @@
 Three kinds exist. An *algebraic* mechanism returns derived fields. A *slow* mechanism returns production and
 loss rates of states, and named transfers between them, so that dy/dt = P - D y. The *quasi-steady* fields (flow,
 oxygen, signals) are solved by `hepatojax.coupling`; `hepatojax.model` declares them as provided.
+
+A mechanism touches nothing but what it returns: it knows neither the grid nor the length of a step. What it reads and
+writes is declared, so that a list of mechanisms is checked before the first step and each state has one owner.
 """
 
 from __future__ import annotations
@@ -20,7 +23,14 @@ MEAN = "mean_"  # a mechanism that reads mean_x gets the volume mean of the fiel
 
 
 def static(**keywords: Any) -> Any:
-    """A dataclass field that belongs to the structure of a pytree and not to its leaves."""
+    """A dataclass field that belongs to the structure of a pytree and not to its leaves.
+
+    Args:
+        keywords: of `dataclasses.field`, such as a default.
+
+    Returns:
+        The field, marked; its value must be hashable, and a change of it compiles anew.
+    """
     return dataclasses.field(metadata={"static": True}, **keywords)
 
 
@@ -31,6 +41,12 @@ def pytree(cls: T) -> T:
     A field declared with `static()` is part of the structure (hashable, not traced); every other field is a leaf
     or a sub-tree that a gradient may touch. Unflattening skips `__init__`, so that JAX may fill the tree with
     placeholders.
+
+    Args:
+        cls: a class whose body is annotated like that of a dataclass.
+
+    Returns:
+        The same class, frozen and registered; its leaves carry their field names in paths.
     """
     cls = dataclass(frozen=True)(cls)  # type: ignore[assignment]
     names = tuple(f.name for f in dataclasses.fields(cls) if not f.metadata.get("static"))
@@ -57,14 +73,15 @@ def pytree(cls: T) -> T:
 class FieldSpec:
     """One entry of the field table: what a field is, where it lives and what it may hold.
 
-    Args:
+    Attributes:
         name: the name used by mechanisms and in files.
         unit: canonical unit, as in `hepatojax.units`.
         location: "voxel" (nz, ny, nx) or "body" (scalar).
         kind: "state" (stepped), "quasi_steady" (solved), "algebraic" (derived), or "input" (given).
-        low, high: physical bounds, None where there is none.
-        diluted: True for a density that falls when the lobule grows, at constant amount.
         meaning: one line for tables and file attributes.
+        low: physical lower bound [unit], None where there is none.
+        high: physical upper bound [unit], None where there is none.
+        diluted: True for a density that falls when the lobule grows, at constant amount.
     """
 
     name: str
@@ -78,7 +95,12 @@ class FieldSpec:
 
 
 class Fields(Mapping[str, Any]):
-    """Named fields, read as attributes: `fields.tnf`. Immutable and a pytree; `with_` returns an extended copy."""
+    """Named fields, read as attributes: `fields.tnf`. Immutable and a pytree; `with_` returns an extended copy.
+
+    Args:
+        values: name -> array, (nz, ny, nx) for a voxel field and a scalar for one of the body; the field table of
+            `FieldSpec` says the unit.
+    """
 
     def __init__(self, values: Mapping[str, Any]):
         object.__setattr__(self, "_values", dict(values))
@@ -99,7 +121,14 @@ class Fields(Mapping[str, Any]):
         return len(self._values)
 
     def with_(self, values: Mapping[str, Any]) -> Fields:
-        """The same fields with some added or replaced."""
+        """The same fields with some added or replaced.
+
+        Args:
+            values: name -> array, (nz, ny, nx) or a scalar.
+
+        Returns:
+            A copy; the arrays themselves are shared.
+        """
         return Fields({**self._values, **values})
 
 
@@ -115,10 +144,15 @@ jax.tree_util.register_pytree_with_keys(
 
 @pytree
 class Transfer:
-    """Cells that leave one state for another: the source loses rate x source, the target gains `gain` times that.
+    """Cells that leave one state for another.
 
-    `rate` is a coefficient [1/h], an array of the shape of the source. `gain` is 1 for a conservative move, 2 for a
-    division that returns two cells.
+        d source/dt = - k source + ...,   d target/dt = gain k source + ...
+
+    Attributes:
+        source: name of the state that loses.
+        target: name of the state that gains.
+        rate: k, a coefficient [1/h], an array of the shape of the source.
+        gain: 1 for a conservative move, 2 for a division that returns two cells [-].
     """
 
     source: str = static()
@@ -132,8 +166,8 @@ class Rates:
     """Rates of some states in the form dy/dt = P - D y + transfers.
 
     Attributes:
-        production: state -> P [unit/h].
-        loss: state -> D [1/h];
+        production: state -> P [unit/h], >= 0, in the shape of the state or a scalar.
+        loss: state -> D [1/h], >= 0, likewise.
         transfers: moves between states, which the stepper integrates so that what one state loses another gains to the
             last bit. A transfer's rate is not repeated in `loss`.
     """
@@ -152,8 +186,12 @@ class Arrival:
     Rates see `early` from the start of the step, and `between` growing from nothing to its whole at the end. Then an
     effect weighs 1 - s, the effect of an effect (1 - s)^2, and both value and slope follow an arrival over an edge.
 
-    All are >= 0, in the unit of the state; those of a density per volume at the start of the step. Reference: NUMERICS
-    decision 8.
+    Attributes:
+        amount: all that enters [unit of the state], >= 0; of a density, per volume at the start of the step.
+        early: its part that counts from the start, same unit and shape.
+        between: its part that comes up during the step, same unit and shape.
+
+    Reference: NUMERICS decision 8.
     """
 
     amount: Any
@@ -162,16 +200,21 @@ class Arrival:
 
     @property
     def mean(self) -> Any:
-        """Mean over the step of what has entered so far, int (1 - s) dA."""
+        """Mean over the step of what has entered so far, int (1 - s) dA [unit of the state]."""
         return self.early + 0.5 * self.between
 
 
 def bolus(amount: Any, passed: Any) -> Arrival:
     """An arrival at one moment.
 
+        early = (1 - s)^2 A,   between = 2 s (1 - s) A
+
     Args:
-        amount: [unit of the state].
-        passed: share of the step before it [-].
+        amount: A [unit of the state], in its shape or a scalar.
+        passed: s, share of the step before it [-].
+
+    Returns:
+        The arrival, in the unit and shape of `amount`.
     """
     return Arrival(amount, amount * (1.0 - passed) ** 2, amount * 2.0 * passed * (1.0 - passed))
 
@@ -180,7 +223,12 @@ def bolus(amount: Any, passed: Any) -> Arrival:
 class Mechanism:
     """A declared mechanism: `function(fields, parameters)` with what it reads and writes.
 
-    `function` returns `Rates` if the kind is "slow", a dict of fields if the kind is "algebraic".
+    Attributes:
+        name: of the function, for messages.
+        kind: "slow" or "algebraic".
+        reads: names of the fields it is given; mean_x asks for the volume mean of x.
+        writes: names of the states it steps, or of the fields it derives.
+        function: returns `Rates` if the kind is "slow", a dict of fields if it is "algebraic".
     """
 
     name: str
@@ -190,17 +238,41 @@ class Mechanism:
     function: Callable[[Fields, Any], Any]
 
     def __call__(self, fields: Fields, parameters: Any) -> Any:
-        """Rates or derived fields at given fields and parameters."""
+        """Rates or derived fields at given fields and parameters.
+
+        Args:
+            fields: at least those that it reads, (nz, ny, nx) or scalars.
+            parameters: of its registry subject, in canonical units.
+
+        Returns:
+            `Rates` [unit/h and 1/h], or name -> derived field in its unit.
+        """
         return self.function(fields, parameters)
 
 
 def slow(*, reads: tuple[str, ...], writes: tuple[str, ...]) -> Callable[[Callable], Mechanism]:
-    """Declare a mechanism that returns `Rates` of the states it writes."""
+    """Declare a mechanism that returns `Rates` of the states it writes.
+
+    Args:
+        reads: names of fields; mean_x asks for the volume mean of x.
+        writes: names of states; no other mechanism may write them.
+
+    Returns:
+        A decorator that makes a `Mechanism` of a function of fields and parameters.
+    """
     return lambda function: _declare(function, "slow", reads, writes)
 
 
 def algebraic(*, reads: tuple[str, ...], writes: tuple[str, ...]) -> Callable[[Callable], Mechanism]:
-    """Declare a mechanism that returns a dict of the derived fields it writes."""
+    """Declare a mechanism that returns a dict of the derived fields it writes.
+
+    Args:
+        reads: names of fields that inputs, states or earlier mechanisms provide; mean_x asks for the volume mean of x.
+        writes: names of derived fields; no other mechanism may write them.
+
+    Returns:
+        A decorator that makes a `Mechanism` of a function of fields and parameters.
+    """
     return lambda function: _declare(function, "algebraic", reads, writes)
 
 

@@ -1,4 +1,10 @@
-"""The model: its parts, the list of its mechanisms, and how they are evaluated at a given state."""
+"""The model: its parts, the list of its mechanisms, and how they are evaluated at a given state.
+
+Mechanisms stand in stages, in the order in which what they read becomes known: from the states alone, from oxygen, who
+makes signals, who reads them, and the slow rates last. Each sees the fields that it declares and no others. Those of
+the tissue work in the precision of the run, those of the body on scalars in float64. A new mechanism is one entry in a
+list below; `check_model` refuses a list in which something is read that nobody provides.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +45,13 @@ from hepatojax.units import UM3_PER_LITRE
 
 @dataclass(frozen=True)
 class Rule:
-    """A mechanism, where its parameters stand in `ModelParameters`, and whether it works on scalars of the body."""
+    """A mechanism, where its parameters stand in `ModelParameters`, and whether it works on scalars of the body.
+
+    Attributes:
+        mechanism: with the names that it reads and writes.
+        parameters: path in `ModelParameters`, as "biology.injury" or "growth".
+        body: True where it works on scalars, in float64.
+    """
 
     mechanism: Mechanism
     parameters: str
@@ -47,6 +59,7 @@ class Rule:
 
 
 def _rules(parameters: str, *mechanisms: Mechanism) -> tuple[Rule, ...]:
+    """Rules of mechanisms that share a set of parameters; those of biology work on the grid, all others in the body."""
     return tuple(Rule(mechanism, parameters, not parameters.startswith("biology.")) for mechanism in mechanisms)
 
 
@@ -125,13 +138,16 @@ class Numerics:
     """How the model is solved; part of the structure of the compiled program.
 
     Attributes:
-        macro_step_h: [h].
-        precision: of fields, "float32" or "float64".
-        transport: "limited" or "upwind".
-        drive: "flow" or "pressure".
-        pressure_drop_pa: for the pressure drive [Pa].
-        tolerance: of field solves, relative to what enters each; pressure has its own.
+        macro_step_h: length of a macro-step [h].
+        precision: of fields, "float32" or "float64"; pressure, means and the body are in float64 in both.
+        transport: of oxygen, "limited" (van Albada) or "upwind".
+        drive: "flow" (from the body circuit) or "pressure" (a fixed drop over the lobule).
+        pressure_drop_pa: portal vessels to central vein, for the pressure drive [Pa].
+        tolerance: of field solves, relative to what enters each [-].
+        pressure_tolerance: of the pressure, imbalance relative to the inflow [-].
         migration: False leaves cells where they are.
+
+    Reference: NUMERICS decisions 4 (what a tolerance is relative to) and 5 (transport).
     """
 
     macro_step_h: float = 6.0
@@ -154,9 +170,12 @@ class Disease:
     """Course of what harms the liver: a cause at constant activity with a flare, and one dose of a toxin.
 
     Attributes:
-        activity: [-].
-        flare: added [-] from flare_start_h to flare_end_h [h].
-        toxin_mg_kg: dose [mg/kg], taken at toxin_h [h].
+        activity: of the cause, 0 in health, 1 in decompensated cirrhosis [-].
+        flare: activity added during the flare [-].
+        flare_start_h: counted like the infusions from day 0, negative for one that has begun [h].
+        flare_end_h: its end [h].
+        toxin_mg_kg: dose, absorbed at once [mg/kg].
+        toxin_h: when it is taken [h].
     """
 
     activity: Scalar
@@ -167,12 +186,31 @@ class Disease:
     toxin_h: Scalar = 0.0
 
     def harm(self, start_h: Array, length_h: Array | float, toxin: ToxinParameters) -> dict[str, Float[Array, ""]]:
-        """Mean activity and mean response to the toxin over an interval, as inputs of the mechanisms [-]."""
+        """Mean activity and mean response to the toxin over an interval, as inputs of the mechanisms.
+
+        Args:
+            start_h: start of the interval [h].
+            length_h: its length [h].
+            toxin: kinetics of the toxin and the level of half the largest injury.
+
+        Returns:
+            "activity" and "toxin_response" [-], scalars.
+        """
         response = mean_toxin_response(self.toxin_mg_kg, self.toxin_h, start_h, length_h, toxin)
         return {"activity": self.mean_activity(start_h, length_h), "toxin_response": response}
 
     def mean_activity(self, start_h: Array, length_h: Array | float) -> Float[Array, ""]:
-        """Mean activity over an interval, so that a flare may begin at any time [-]."""
+        """Mean activity over an interval, so that a flare may begin at any time.
+
+            ag = activity + flare x (share of the interval in the flare)
+
+        Args:
+            start_h: start of the interval [h].
+            length_h: its length [h].
+
+        Returns:
+            ag [-], scalar.
+        """
         begin, end = (passed_of(time, start_h, length_h) for time in (self.flare_start_h, self.flare_end_h))
         return self.activity + self.flare * (end - begin) / length_h
 
@@ -182,10 +220,14 @@ class ModelParameters:
     """Every physiological number of the model, in canonical units; a gradient may touch any of them.
 
     Attributes:
-        signals, body_signals: by name of the signal.
-        adhesion_per_transit: captures of one cell [-]. haematocrit [-].
-        perfusion_at_rest: flow per tissue volume [1/s].
-        portal_mmHg, arterial_mmHg: of the two inlets [mmHg].
+        biology, growth, ..., oxygen, migration: one set per module of that name; units stand with its class.
+        signals: name of the signal -> its transport in the lobule.
+        body_signals: name of the signal -> clearance and production of the body.
+        adhesion_per_transit: expected captures of one cell during one transit of the lobule [-].
+        haematocrit: share of the blood flow that is not plasma [-].
+        perfusion_at_rest: blood flow per tissue volume [1/s].
+        portal_mmHg: partial pressure of oxygen in portal blood [mmHg].
+        arterial_mmHg: partial pressure of oxygen in arterial blood [mmHg].
         sinusoids_per_litre: of healthy liver [1e6/l].
     """
 
@@ -217,8 +259,12 @@ class LiverModel:
     Attributes:
         lobule: geometry at rest.
         parameters: see `ModelParameters`.
-        rest: constants that make health a rest, derived by `hepatojax.rest`.
+        rest: constants that make health a rest, derived by `hepatojax.rest`: name -> (nz, ny, nx), of the whole liver
+            scalar.
         rest_resistance: of the domain at rest [Pa s/um3].
+        patient: body mass [kg], volume of the healthy liver [l], words for scores.
+        product: the cells that infusions bring.
+        disease: course of the cause and of a toxin.
         lobule_share: lobules left of those in health [-].
         numerics: part of the structure.
     """
@@ -235,17 +281,30 @@ class LiverModel:
 
     @property
     def grid(self) -> Grid:
-        """The grid at rest."""
+        """The grid at rest: volumes [um3] and face conductances [um], (nz, ny, nx)."""
         return self.lobule.grid
 
     @property
     def domains(self) -> Float[Array, ""]:
-        """Number of domains like this one in the liver [-]."""
+        """Number of domains like this one in the liver, by which the body is shared out.
+
+            N = share x V_liver / V_domain
+
+        Returns:
+            N [-], fewer after a resection; growth enlarges lobules and leaves their number.
+        """
         healthy = self.patient.liver_volume_l * UM3_PER_LITRE / self.grid.total_volume
         return healthy * self.lobule_share
 
     def linear_scale(self, liver_volume: Array) -> Array:
-        """Growth of each lobule in length, from the liver volume over rest and the share of lobules left [-]."""
+        """Growth of each lobule in length, s = (L / share)^(1/3).
+
+        Args:
+            liver_volume: L, volume of the liver over rest [-].
+
+        Returns:
+            s [-], 1 for a lobule at rest size, whatever number of them is left.
+        """
         return (liver_volume / self.lobule_share) ** (1.0 / 3.0)
 
 
@@ -255,6 +314,7 @@ def evaluate(rules: tuple[Rule, ...], fields: Fields, model: LiverModel) -> Fiel
     Args:
         rules: of algebraic mechanisms.
         fields: what they read, but for means, which are taken here unless given.
+        model: its parameters, the grid for means, and the precision.
 
     Returns:
         The fields with the derived ones, voxel fields in the precision of the run.
@@ -268,6 +328,14 @@ def call(rule: Rule, fields: Fields, model: LiverModel) -> Any:
     """Apply one rule to the fields that it declares to read, and to no others.
 
     A mechanism of the tissue gets everything in the precision of the fields, one of the body everything in float64.
+
+    Args:
+        rule: mechanism, path of its parameters, and whether it is one of the body.
+        fields: states, inputs and what earlier rules wrote; a field x that is read as mean_x is averaged here.
+        model: its parameters, grid and precision.
+
+    Returns:
+        What the mechanism returns: derived fields by name, or `Rates`.
     """
     read = {name: _read(name, fields, model.grid) for name in rule.mechanism.reads}
     parameters = operator.attrgetter(rule.parameters)(model.parameters)
@@ -278,7 +346,20 @@ def call(rule: Rule, fields: Fields, model: LiverModel) -> Any:
 
 
 def slow_rates(rules: tuple[Rule, ...], fields: Fields, model: LiverModel) -> Rates:
-    """Rates of all states that some slow rules write."""
+    """Rates of all states that some slow rules write.
+
+        dy/dt = P - D y + transfers
+
+    Args:
+        rules: of slow mechanisms; no two write one state, see `check_model`.
+        fields: everything they read, see `respond`.
+        model: its parameters, grid and precision.
+
+    Returns:
+        Production [unit/h], loss [1/h] and transfers [1/h] of all of them, voxel states (nz, ny, nx).
+
+    Reference: BIOLOGY A1.
+    """
     parts = [call(rule, fields, model) for rule in rules]
     return Rates(
         production={name: value for part in parts for name, value in part.production.items()},
@@ -291,9 +372,13 @@ def inputs(model: LiverModel, harm: dict[str, Array], outside: dict[str, Array],
     """What mechanisms read beside states and solved fields.
 
     Args:
+        model: its zone map, product and constants of rest.
         harm: activity of the cause and response to the toxin, see `Disease.harm` [-].
         outside: viable cells lost per time in lung, spleen and other organs [1e6 cells/h].
         msc_outside: viable cells outside the liver [1e6 cells].
+
+    Returns:
+        name -> value: `zone` [-] and constants of rest (nz, ny, nx), potencies and what was given, scalars.
     """
     product = model.product
     return {
@@ -308,20 +393,47 @@ def inputs(model: LiverModel, harm: dict[str, Array], outside: dict[str, Array],
 
 
 def structure(model: LiverModel, fields: Fields) -> Fields:
-    """What follows from the states alone, deaths of MSC in the whole liver included [1e6 cells/h]."""
+    """What follows from the states alone, deaths of MSC in the whole liver included.
+
+        msc_deaths_liver = V L <died> [1e6 cells/h]
+
+    Args:
+        model: its parameters, and the volume V of the healthy liver [l].
+        fields: states, liver_volume L and inputs.
+
+    Returns:
+        The fields with those that `STRUCTURE` writes, and msc_deaths_liver.
+    """
     fields = evaluate(STRUCTURE, fields, model)
     litres = model.patient.liver_volume_l * fields.liver_volume
     return fields.with_({"msc_deaths_liver": litres * model.grid.mean(fields.msc_death)})
 
 
 def respond(model: LiverModel, fields: Fields, solved: QuasiSteady) -> Fields:
-    """Everything that the slow mechanisms read, at given states and given quasi-steady fields."""
+    """Everything that the slow mechanisms read, at given states and given quasi-steady fields.
+
+    Args:
+        model: its parameters, grid and precision.
+        fields: states, liver_volume and inputs.
+        solved: flow, oxygen and signals, of these states or of others nearby.
+
+    Returns:
+        The fields with all algebraic ones but secretion and uptake, which only the solve of signals reads.
+    """
     fields = structure(model, fields.with_(solved_fields(solved)))
     return evaluate((*ENERGY, *LICENSING, *RESPONSE, *CLINIC), fields, model)
 
 
 def solved_fields(solved: QuasiSteady) -> dict[str, Array]:
-    """Quasi-steady fields by the names under which mechanisms read them."""
+    """Quasi-steady fields by the names under which mechanisms read them.
+
+    Args:
+        solved: flow, oxygen and signals.
+
+    Returns:
+        oxygen [mmHg] and each signal in tissue [nM], (nz, ny, nx); flow_relative and portal_gradient_relative [-],
+        scalars.
+    """
     circulation = solved.circulation
     return {
         "oxygen": solved.oxygen,
@@ -343,12 +455,14 @@ def check_model() -> None:
 
 
 def _read(name: str, fields: Fields, grid: Grid) -> Any:
+    """A field, or for mean_x the volume mean of x, unless that mean is given."""
     if name in fields or not name.startswith(MEAN):
         return fields[name]
     return grid.mean(fields[name.removeprefix(MEAN)])
 
 
 def _cast(leaf: Any, dtype: Any) -> Any:
+    """A floating array in a precision; Python numbers follow the arrays that they meet and stay."""
     if isinstance(leaf, (float, int)):
         return leaf
     return leaf.astype(dtype) if jnp.issubdtype(leaf.dtype, jnp.floating) else leaf

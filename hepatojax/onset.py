@@ -1,4 +1,9 @@
-"""The liver at day 0: healthy, resected, wounded, or chronically ill for years with a flare on top."""
+"""The liver at day 0: healthy, resected, wounded, or chronically ill for years with a flare on top.
+
+Years on a grid would cost hours. So they run on a column of a few cells from portal tract to central vein, with two
+macro-steps a day; its states are laid on the grid by the zone coordinate, relaxed there for a week, and led through the
+part of the flare before day 0. Resection and lesion come last, at day 0 itself, and hazards are counted from there.
+"""
 
 from __future__ import annotations
 
@@ -38,6 +43,13 @@ def diseased(scenario: Scenario, model: LiverModel) -> LiverModel:
     """The model of a healthy liver with the course of the disease, a toxin and the septa that it has left.
 
     Day 0 comes `flare_lead_h` after the flare began. The constants of rest stay those of the lobule without septa.
+
+    Args:
+        scenario: its disease, and the septa of its lobule.
+        model: healthy, at rest.
+
+    Returns:
+        The model with the course of activity and toxin [h from day 0], with scars, and with the lobules left.
     """
     spec = scenario.disease
     start = spec.flare_start_h - spec.flare_lead_h
@@ -48,7 +60,18 @@ def diseased(scenario: Scenario, model: LiverModel) -> LiverModel:
 
 
 def scarred(spec: LobuleSpec, lobule: Lobule) -> Lobule:
-    """The lobule with its fibrotic septa."""
+    """The lobule with its fibrotic septa, which lower the permeability and leave all else.
+
+    Args:
+        spec: number of septa, contrast [-], thickness [um], open share [-], seed.
+        lobule: without septa.
+
+    Returns:
+        The lobule with the permeability of its septa [-], (nz, ny, nx).
+
+    Raises:
+        ValueError: more septa than pairs of neighbouring vessels.
+    """
     if spec.fibrotic_septa == 0:
         return lobule
     septa = (spec.fibrotic_septa, spec.fibrotic_contrast, spec.fibrotic_thickness_um, spec.seed)
@@ -59,9 +82,9 @@ class Column(NamedTuple):
     """A liver on a porto-central column.
 
     Attributes:
-        zone: coordinate of its cells, rising, (1, 1, n).
-        voxel: states of its cells, (1, 1, n).
-        body: states of the body.
+        zone: coordinate of its cells, rising [-], (1, 1, n).
+        voxel: states of its cells in their units, (1, 1, n).
+        body: states of the body in their units, scalars.
     """
 
     zone: Array
@@ -84,6 +107,9 @@ def onset_state(
         healthy: its state.
         presets: where chronic states are kept; without it they are computed anew.
 
+    Returns:
+        The state with step 0 at day 0, after resection and lesion.
+
     Raises:
         SimulationError: the chronic course failed.
     """
@@ -96,6 +122,18 @@ def chronic_state(
     scenario: Scenario, parameters: Parameters, model: LiverModel, healthy: LiverState, presets: Presets | None
 ) -> LiverState:
     """The chronically ill liver at day 0, from the presets or computed and kept there.
+
+    The key holds all that the state depends on, and neither the length of the run nor what it saves.
+
+    Args:
+        scenario: its disease, run and species.
+        parameters: of its species.
+        model: healthy, at rest, on the grid.
+        healthy: its state.
+        presets: where it is kept; None computes it.
+
+    Returns:
+        The state with all lobules, since a resection comes after.
 
     Raises:
         SimulationError: the course failed.
@@ -116,6 +154,14 @@ def chronic_column(scenario: Scenario, parameters: Parameters, presets: Presets 
     """Years at constant activity on a porto-central column, which depends on the patient but not on the grid.
 
     Transport and drive are those of the run; two macro-steps a day are enough for states that change in weeks.
+
+    Args:
+        scenario: activity, days of illness, and how the run is solved.
+        parameters: of its species.
+        presets: where columns are kept; None computes it.
+
+    Returns:
+        States after `chronic_days` at constant activity, in float64.
 
     Raises:
         SimulationError: the course failed.
@@ -150,8 +196,12 @@ def lifted(model: LiverModel, healthy: LiverState, column: Column) -> LiverState
     """A column's states on the grid, by linear interpolation in the zone coordinate; the body is the same.
 
     Args:
-        model, healthy: of the grid.
+        model: of the grid.
+        healthy: state of the grid, whose fields start the solvers.
         column: the states to lift.
+
+    Returns:
+        The state on the grid, in the precision of the run; cells beyond the ends of the column take its end values.
     """
     dtype, places = model.numerics.dtype, np.asarray(model.lobule.zone)
 
@@ -165,6 +215,14 @@ def relaxed(scenario: Scenario, model: LiverModel, state: LiverState) -> LiverSt
     """The lifted state after a week at constant activity and the time of the flare before day 0, with step 0 there.
 
     It goes in intervals of the run's own length, which are compiled already, and one for what is left.
+
+    Args:
+        scenario: interval of saves [h], saved fields, and the time of flare before day 0 [h].
+        model: diseased, with all lobules.
+        state: lifted from the column.
+
+    Returns:
+        The state at day 0, with the integrals of all hazards at zero.
 
     Raises:
         SimulationError: the course failed.
@@ -185,6 +243,9 @@ def relaxed(scenario: Scenario, model: LiverModel, state: LiverState) -> LiverSt
 def require_success(status: Array) -> None:
     """Stop at the first failure of a course before day 0.
 
+    Args:
+        status: `Status` code of each macro-step, (t,).
+
     Raises:
         SimulationError: which solve failed.
     """
@@ -195,13 +256,34 @@ def require_success(status: Array) -> None:
 
 
 def resected(spec: DiseaseSpec, state: LiverState) -> LiverState:
-    """The liver after resection: fewer lobules, each as it was."""
+    """The liver after resection: fewer lobules, each as it was.
+
+    Args:
+        spec: its resected share r [-].
+        state: before.
+
+    Returns:
+        The state with the liver volume L (1 - r) [-].
+
+    Reference: BIOLOGY A2.
+    """
     volume = state.body["liver_volume"] * (1.0 - spec.resected_fraction)
     return state.replace(body={**state.body, "liver_volume": volume})
 
 
 def wounded(spec: DiseaseSpec, model: LiverModel, state: LiverState) -> LiverState:
-    """The liver with a lesion: a share of the hepatocytes of the zones from `lesion_from_zone` on is dead."""
+    """The liver with a lesion: a share of the hepatocytes of the zones from `lesion_from_zone` on is dead.
+
+        y -> (1 - f) y for quiescent, primed and injured cells,   debris -> debris + f sum y
+
+    Args:
+        spec: share f [-] and the zone coordinate where the lesion begins [-].
+        model: its zone map (nz, ny, nx).
+        state: before.
+
+    Returns:
+        The state with these cells as debris, at the same sum.
+    """
     if spec.lesion_fraction == 0.0:
         return state
     inside = jnp.asarray(model.lobule.zone >= spec.lesion_from_zone, model.numerics.dtype)

@@ -1,4 +1,9 @@
-"""What a run may take from an earlier one: long preparations, kept under a key that says all they depend on."""
+"""What a run may take from an earlier one: long preparations, kept under a key that says all they depend on.
+
+The rest of a lobule and a chronic start are long to compute and the same for every arm and dose. What is kept is a flat
+table of arrays, so that the place (`hepatojax.io.presets`) needs to know nothing of the model; that arrays do not
+outlive the code that made them is the business of the place, too.
+"""
 
 from __future__ import annotations
 
@@ -18,11 +23,23 @@ class Presets(Protocol):
     """Where preparations are kept between runs."""
 
     def load(self, key: str) -> dict[str, Any] | None:
-        """The arrays kept under a key, or None."""
+        """The arrays kept under a key.
+
+        Args:
+            key: as it was given to `save`.
+
+        Returns:
+            name -> array, or None where nothing is kept.
+        """
         ...
 
     def save(self, key: str, state: dict[str, np.ndarray]) -> None:
-        """Keep arrays under a key."""
+        """Keep arrays under a key.
+
+        Args:
+            key: text that says all they depend on but the code.
+            state: name -> array.
+        """
         ...
 
 
@@ -32,8 +49,11 @@ def kept(presets: Presets | None, key: str, like: Tree, compute: Callable[[], Tr
     Args:
         presets: None computes always.
         key: all that the result depends on, as text, but for the code.
-        like: a tree of the same names and dtypes.
-        compute: the tree.
+        like: a tree of the same names and dtypes; its values are not used.
+        compute: the tree, called where nothing is kept.
+
+    Returns:
+        The tree, with the structure of `like` when it was kept.
     """
     leaves, structure = jax.tree_util.tree_flatten_with_path(like)
     names = [jax.tree_util.keystr(path, simple=True, separator=" ") for path, _ in leaves]
@@ -49,7 +69,14 @@ def kept(presets: Presets | None, key: str, like: Tree, compute: Callable[[], Tr
 
 
 def digest(tree: Any) -> str:
-    """SHA-256 of a tree in hexadecimal: its structure with all static entries, its arrays with their shapes."""
+    """SHA-256 of a tree: its structure with all static entries, its arrays with their shapes and dtypes.
+
+    Args:
+        tree: of concrete arrays, as a lobule.
+
+    Returns:
+        The digest in hexadecimal; a single changed bit of an array changes it.
+    """
     leaves, structure = jax.tree.flatten(tree)
     total = hashlib.sha256(repr(structure).encode())
     for leaf in leaves:

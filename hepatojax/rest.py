@@ -1,4 +1,11 @@
-"""The resting lobule: states and constants at which a healthy liver stands still, derived from its own oxygen."""
+"""The resting lobule: states and constants at which a healthy liver stands still, derived from its own oxygen.
+
+Rest is a fixed point: the fields depend on the cells, and the cells balance at their fields. A sweep solves flow,
+oxygen and signals at the present states, balances each state by its own equation, and solves for the constants that
+hold the others; sweeps repeat until nothing moves. The derivative is that of the fixed point and not of the sweeps. It
+is needed since the constants follow the parameters: without it a changed parameter would move a healthy liver from
+rest.
+"""
 
 from __future__ import annotations
 
@@ -52,8 +59,8 @@ class Rest:
     """A healthy lobule at rest.
 
     Attributes:
-        voxel: states (nz, ny, nx), float64.
-        constants: what holds them still.
+        voxel: states in their units, (nz, ny, nx), float64.
+        constants: what holds them still, by the names in `hepatojax.model.INPUTS`, (nz, ny, nx) or scalar.
         resistance: of the domain [Pa s/um3].
         solved: quasi-steady fields.
         change: largest relative change of a state in the last sweep [-].
@@ -107,10 +114,12 @@ def _unflat(given: tuple[LiverModel, QuasiSteady], flat: Float[Array, " n"]) -> 
 
 
 def _swept(given: tuple[LiverModel, QuasiSteady], flat: Float[Array, " n"]) -> Float[Array, " n"]:
+    """One sweep on the vector of balances, S(x)."""
     return _flat(_sweep(given[0], _unflat(given, flat)))
 
 
 def _imbalance(given: tuple[LiverModel, QuasiSteady], flat: Float[Array, " n"]) -> Float[Array, " n"]:
+    """What the implicit function theorem is applied to, x - S(x), zero at rest."""
     return flat - _swept(given, flat)
 
 
@@ -162,7 +171,12 @@ def with_rest(model: LiverModel) -> LiverModel:
     run ends as `Status.NOT_FINITE`.
 
     Args:
-        model: healthy, as of `hepatojax.build` without septa or resection.
+        model: healthy, as of `hepatojax.build` without septa or resection; its own constants of rest are not used.
+
+    Returns:
+        The model with `rest` and `rest_resistance` [Pa s/um3] of its parameters.
+
+    Reference: BIOLOGY A11.4.
     """
     rest = derive_rest(model)
     exists = rest.change < STANDS_STILL
@@ -175,9 +189,15 @@ def with_rest(model: LiverModel) -> LiverModel:
 def rest_state(model: LiverModel, rest: Rest) -> LiverState:
     """The state of a healthy liver in the precision of the run.
 
+    Pools of infused cells and integrals of hazards are zero, regulatory T cells and the liver volume 1, blood tests at
+    their steady values for the function, inflammation and necrosis of rest.
+
     Args:
         model: with the constants of this rest.
         rest: of the same lobule.
+
+    Returns:
+        The state at step 0; the pressure stays in float64.
     """
     dtype = model.numerics.dtype
     body = {**dict.fromkeys((*BODY_STATES, *POOLS), jnp.zeros(())), "regulatory_t": jnp.ones(())}
@@ -198,7 +218,14 @@ def rest_state(model: LiverModel, rest: Rest) -> LiverState:
 
 
 def first_guess(model: LiverModel) -> Rest:
-    """Where the sweeps start: names, shapes and dtypes of a rest."""
+    """Where the sweeps start: names, shapes and dtypes of a rest.
+
+    Args:
+        model: its grid, and the parameters that fix a resting value themselves.
+
+    Returns:
+        Rough values near health: cells and constants [their units], oxygen of 40 mmHg, no signals; `change` is 1.
+    """
     shape = model.grid.shape
     none, one = jnp.zeros(shape), jnp.ones(shape)
     voxel = {
@@ -246,6 +273,7 @@ def _held(model: LiverModel) -> dict[str, Float[Array, "nz ny nx"]]:
 
 
 def _fields(model: LiverModel, rest: Rest) -> Fields:
+    """States, inputs and constants of a liver without cause, toxin or infused cells; its blood tests do not matter."""
     nothing = jnp.zeros(())
     body = {**dict.fromkeys((*BODY_STATES, *POOLS), nothing), "regulatory_t": jnp.ones(())}
     unharmed = {"activity": nothing, "toxin_response": nothing}
@@ -284,6 +312,8 @@ def _sweep(model: LiverModel, rest: Rest) -> Rest:
 
 
 def _largest_change(new: dict[str, Array], old: dict[str, Array]) -> Array:
+    """Over all states, the largest change of a value over the largest value of that state [-]."""
+
     def change(a: Array, b: Array) -> Array:
         return jnp.max(jnp.abs(a - b)) / (jnp.max(jnp.abs(a)) + 1e-300)
 

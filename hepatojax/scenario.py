@@ -63,7 +63,15 @@ REGISTERED = {
 
 @dataclass(frozen=True)
 class PatientSpec:
-    """Who is treated; what is not modelled (sex, sodium, ascites, encephalopathy) enters the clinical scores alone."""
+    """Who is treated; what is not modelled (sex, sodium, ascites, encephalopathy) enters the clinical scores alone.
+
+    Attributes:
+        body_mass_kg: scales doses per kg to numbers of cells [kg].
+        sex: one of `SEXES`, for MELD 3.0.
+        sodium_mmol_l: in plasma, for MELD 3.0 [mmol/l].
+        ascites: one of `ASCITES`, for Child-Pugh points.
+        encephalopathy: one of `ENCEPHALOPATHY`, for Child-Pugh points.
+    """
 
     body_mass_kg: float | None = None
     sex: str = "male"
@@ -74,7 +82,26 @@ class PatientSpec:
 
 @dataclass(frozen=True)
 class LobuleSpec:
-    """The piece of liver that is solved on the grid."""
+    """The piece of liver that is solved on the grid.
+
+    Attributes:
+        geometry: one of `GEOMETRIES`: a hexagon, a tiling of them, a porto-central column, one cell, a label image.
+        radius_um: circumradius of the hexagon, equal to its side [um].
+        height_um: extent along z [um].
+        central_vein_radius_um: of the outlet [um].
+        portal_tract_radius_um: of the inlets at the vertices [um].
+        inlet_septa: True where blood also enters along the edges of the hexagon.
+        tiling: lobules across and along, for the geometry "tiling".
+        labels_file: image for the geometry "labels".
+        lobules_in_image: how many lobules that image shows [-].
+        permeability_log_sd: standard deviation of the random field of ln(permeability) [-].
+        permeability_correlation_um: its correlation length [um].
+        fibrotic_septa: number of scars.
+        fibrotic_contrast: factor by which a scar lowers the permeability [-].
+        fibrotic_thickness_um: thickness of a scar [um].
+        fibrotic_gap_fraction: share of a scar that is open [-].
+        seed: of the random field and of the scars.
+    """
 
     geometry: str = "hexagon"
     radius_um: float | None = None
@@ -96,7 +123,12 @@ class LobuleSpec:
 
 @dataclass(frozen=True)
 class GridSpec:
-    """Resolution: either the number of cells [nx, ny, nz] or the target spacing."""
+    """Resolution: either the number of cells or the target spacing.
+
+    Attributes:
+        cells: (nx, ny, nz); nz = 1 is a study in the plane.
+        spacing_um: largest size of a cell [um]; `DEFAULT_SPACING_UM` where neither is given.
+    """
 
     cells: tuple[int, int, int] | None = None
     spacing_um: float | None = None
@@ -108,13 +140,18 @@ class DiseaseSpec:
 
     Attributes:
         start: "healthy", or "chronic" (`chronic_days` at constant `activity`).
-        activity: of the cause (virus, alcohol, autoimmunity), 0 in health, 1 in decompensated cirrhosis.
-        flare: activity added from `flare_start_h` on for `flare_duration_h`.
-        flare_lead_h: time of flare that has passed at day 0 (a patient is treated when the failure shows).
-        resected_fraction: share of the lobules removed at day 0.
+        activity: of the cause (virus, alcohol, autoimmunity), 0 in health, 1 in decompensated cirrhosis [-].
+        chronic_days: time under the cause before day 0 [d].
+        flare: activity added from `flare_start_h` on for `flare_duration_h` [-].
+        flare_start_h: when the flare begins, on the clock of the infusions, had it no lead [h].
+        flare_duration_h: length of the flare [h].
+        flare_lead_h: time of flare that has passed at day 0 (a patient is treated when the failure shows) [h].
+        resected_fraction: share of the lobules removed at day 0 [-].
         lesion_fraction: share of hepatocytes necrotic at day 0 where the zone coordinate is at or above
-            `lesion_from_zone`.
-        toxin_mg_kg: one dose of a toxin like acetaminophen, taken at `toxin_h`.
+            `lesion_from_zone` [-].
+        lesion_from_zone: porto-central coordinate where the lesion begins, 0 portal, 1 central [-].
+        toxin_mg_kg: one dose of a toxin like acetaminophen, taken at `toxin_h` [mg/kg].
+        toxin_h: time of that dose [h].
     """
 
     start: str = "healthy"
@@ -136,8 +173,16 @@ class ProductSpec:
     """The cell product.
 
     Attributes:
-        licensed: how far the cells are licensed before infusion, 0 not at all, 1 as by much TNF.
-        batch: strength of this batch, in standard deviations of the logarithm of potency from the median batch.
+        source: one of `CELL_SOURCES`, whose factor on the secretion of HGF stands in the registry.
+        viability: share of infused cells that live [-].
+        potency_hgf: factor on the secretion of HGF [-].
+        potency_vegf: factor on the secretion of VEGF [-].
+        potency_education: factor on the education of phagocytes by dying cells [-].
+        potency_contact: factor on effects by contact [-].
+        homing: factor on the adhesion of released cells in the liver [-].
+        licensed: how far the cells are licensed before infusion, 0 not at all, 1 as by much TNF [-].
+        batch: strength of this batch, in standard deviations of the logarithm of potency from the median batch [-].
+        diameter_um: of a cell in suspension, which sets how many block a sinusoid [um].
     """
 
     source: str = "bone_marrow"
@@ -154,7 +199,14 @@ class ProductSpec:
 
 @dataclass(frozen=True)
 class InfusionSpec:
-    """One infusion at a constant rate."""
+    """One infusion at a constant rate.
+
+    Attributes:
+        start_h: any time from day 0 on, which need not be a macro-step [h].
+        cells_per_kg: cells per body mass, dead ones included [cells/kg].
+        route: one of `ROUTES`, where the cells enter.
+        duration_h: a bolus is a short infusion [h].
+    """
 
     start_h: float
     cells_per_kg: float
@@ -164,7 +216,12 @@ class InfusionSpec:
 
 @dataclass(frozen=True)
 class ArmSpec:
-    """One arm of the study."""
+    """One arm of the study.
+
+    Attributes:
+        name: of the folder of its results, see `ARM_NAME_RULE`.
+        infusions: none in standard care.
+    """
 
     name: str
     infusions: tuple[InfusionSpec, ...] = ()
@@ -175,8 +232,14 @@ class RunSpec:
     """How long, how fine and what is kept.
 
     Attributes:
+        end_h: end of the run, a whole number of saves [h].
+        steps_per_day: macro-steps a day [1/d].
+        save_every_h: interval of saved fields, a whole number of macro-steps [h].
+        fields: names out of `SAVED_FIELDS`.
         drive: "flow" (from the body circuit) or "pressure" (fixed gradient `pressure_drop_pa`).
+        pressure_drop_pa: portal vessels to central vein, for the drive by pressure [Pa].
         transport: "limited" (van Albada) or "upwind".
+        precision: of fields on the grid, one of `PRECISIONS`.
     """
 
     end_h: float = 672.0
@@ -194,6 +257,8 @@ class Scenario:
     """A study: one patient, one disease, one product, several arms.
 
     Attributes:
+        species: one of `SPECIES`, whose rows of the registry hold.
+        arms: at least one, with different names; all other sections hold for every arm.
         parameters: overrides of the registry, "subject.name" -> value in the registry's unit, range-checked and
             recorded.
         direct_only: True switches every amplification by the host off.
@@ -212,7 +277,11 @@ class Scenario:
     direct_only: bool = False
 
     def replacements(self) -> dict[str, float]:
-        """Numbers of the registry that a section replaces: "subject.name" -> value in the registry's unit."""
+        """Numbers of the registry that a section replaces, of the keys in `REGISTERED` those that are set.
+
+        Returns:
+            "subject.name" -> value [unit of the registry].
+        """
         values = {name: self._value(key) for key, name in REGISTERED.items()}
         return {name: value for name, value in values.items() if value is not None}
 
@@ -246,6 +315,18 @@ def domain_extent_um(
     A column runs from the rim of the cylinder of the hexagon's area to the wall of the central vein; one cell is as
     wide as the radius of that cylinder. A label image has its own extent, which is known once it is read.
 
+        hexagons: x = sqrt(3) R (across + 1/2 where along > 1),  y = R (3/2 along + 1/2)
+        cylinder: radius R sqrt(3 sqrt(3) / (2 pi))
+
+    Args:
+        lobule: geometry and tiling.
+        radius_um: circumradius R of a hexagon [um].
+        height_um: extent along z [um].
+        central_vein_radius_um: where a column ends [um].
+
+    Returns:
+        (x, y, z) [um].
+
     Raises:
         ValueError: the geometry is a label image.
     """
@@ -262,7 +343,16 @@ def domain_extent_um(
 
 
 def grid_cells(grid: GridSpec, geometry: str, extent_um: tuple[float, float, float]) -> tuple[int, int, int]:
-    """Numbers of cells (nx, ny, nz): as given, or the fewest whose spacing is at most the one asked for."""
+    """Numbers of cells: as given, or the fewest whose spacing is at most the one asked for.
+
+    Args:
+        grid: numbers of cells, or a spacing [um].
+        geometry: one of `GEOMETRIES`; by spacing a column has one cell across and along z; well mixed is one cell.
+        extent_um: edges (x, y, z) of the box [um], see `domain_extent_um`.
+
+    Returns:
+        (nx, ny, nz).
+    """
     if geometry == "well_mixed":
         return (1, 1, 1)
     if grid.cells is not None:

@@ -1,4 +1,9 @@
-"""Integrate a treated liver in time: one pure, differentiable scan, and the same macro-step in chunks for long runs."""
+"""Integrate a treated liver in time: one pure, differentiable scan, and the same macro-step in chunks for long runs.
+
+The macro-step is fixed and never fitted to infusions, so the length of the scan is known beforehand and times of
+infusions stay differentiable. A failed solve does not stop the scan: status and place of the first failure come out
+with the solution, and what follows it has no meaning. Chunks end early at a failure; both give the same course.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +35,12 @@ _SOLVES = {  # status -> the solve whose statistics say how badly, its count, an
 
 @dataclass(frozen=True)
 class SaveAt:
-    """Which fields to keep, and how often; endpoints are kept at every macro-step anyway."""
+    """Which fields to keep, and how often; endpoints are kept at every macro-step anyway.
+
+    Attributes:
+        every_h: interval, a whole number of macro-steps [h].
+        fields: names out of `hepatojax.scenario.SAVED_FIELDS`.
+    """
 
     every_h: float
     fields: tuple[str, ...] = ()
@@ -41,9 +51,10 @@ class Ledger:
     """What entered, left and stayed of each conserved quantity, each term integrated on its own.
 
     Attributes:
-        terms: quantity -> term -> integral over the run.
-        gained: quantity -> sum of what entered.
-        error: quantity -> sum over macro-steps of |entered - left - stored|, in the unit of the quantity.
+        terms: quantity -> term -> integral over the run: oxygen [mM um3] and signals [nM um3] of the domain, cells and
+            label ("msc", "label") of the whole body [1e6 cells].
+        gained: quantity -> sum of what entered, in the same unit.
+        error: quantity -> sum over macro-steps of |entered - left - stored|, in the same unit.
     """
 
     terms: dict[str, dict[str, Float[Array, ""]]]
@@ -51,7 +62,11 @@ class Ledger:
     error: dict[str, Float[Array, ""]]
 
     def relative(self) -> dict[str, Float[Array, ""]]:
-        """Error of each balance over what entered [-]; 0 where nothing entered and nothing is missing."""
+        """Error of each balance over what entered; 0 where nothing entered and nothing is missing.
+
+        Returns:
+            quantity -> error / gained [-]; the error itself where nothing entered.
+        """
         return {
             name: jnp.where(
                 self.gained[name] > 0, error / jnp.where(self.gained[name] > 0, self.gained[name], 1.0), error
@@ -67,13 +82,16 @@ class Solution:
     Attributes:
         times_h: end of each macro-step [h], (t,).
         endpoints: named endpoints, each (t,), see `hepatojax.endpoints`.
-        saved_times_h: [h], (s,).
-        saved: field -> (s, nz, ny, nx).
+        saved_times_h: ends of the save intervals [h], (s,).
+        saved: field -> values in its unit, (s, nz, ny, nx); zero outside the tissue.
         state: at the end, a start for another run.
         ledger: see `Ledger`.
-        statistics: solver -> largest iteration count and residual of the run.
-        status: `Status` code of the first failure, with the macro-step, the field (its index in `FIELDS_AT_FAULT`) and
-            the voxel where it struck, and the statistics of that macro-step; see `hepatojax.coupling.Failure`.
+        statistics: solver -> largest iteration count and relative residual [-] of the run.
+        status: `Status` code of the first failure, see `hepatojax.coupling.Failure`.
+        failed_step: macro-step of that failure, counted from 0 within this solution; 0 without a failure.
+        failed_field: field where it struck, as an index into `FIELDS_AT_FAULT`; 0 for none.
+        failed_voxel: (z, y, x) where it struck, `NOWHERE` where no place is known.
+        failed_statistics: as `statistics`, of that macro-step.
     """
 
     times_h: Float[Array, " t"]
@@ -169,6 +187,13 @@ def simulate_chunks(
 ) -> Iterator[Solution]:
     """The same course, one save interval after the other: room for progress, durable parts and an early stop.
 
+    Args:
+        model: from `hepatojax.build`.
+        state: where to start; its own step says at which time.
+        schedule: infusions [h, cells/kg].
+        end_h: end of the run [h].
+        save: fields to keep, and the length of a chunk.
+
     Yields:
         The solution of each interval; it ends early after an interval whose status is not OK.
 
@@ -189,7 +214,17 @@ def simulate_chunks(
 
 
 def solution_of(model: LiverModel, state: LiverState, reports: StepReport, kept: dict[str, Array]) -> Solution:
-    """Gather the reports of the macro-steps up to `state` into a solution."""
+    """Gather the reports of the macro-steps up to `state` into a solution.
+
+    Args:
+        model: its macro-step [h].
+        state: after the last of these macro-steps, whose count gives the times.
+        reports: of every macro-step, (t, ...).
+        kept: field -> saved values, (s, nz, ny, nx); s divides t.
+
+    Returns:
+        The solution; ledger terms summed, statistics the largest, and the first failure.
+    """
     step_h = model.numerics.macro_step_h
     count = reports.status.shape[0]
     numbers = (state.step - count + 1 + jnp.arange(count, dtype=jnp.int32)).astype(jnp.float64)
@@ -221,7 +256,10 @@ def join(parts: list[Solution]) -> Solution:
     """One solution out of consecutive ones.
 
     Args:
-        parts: in the order of time, each starting where the one before ended.
+        parts: in the order of time, each starting where the one before ended; all but the last without a failure.
+
+    Returns:
+        The solution of the whole, as one `simulate` would give it.
     """
     last = parts[-1]
 
@@ -251,6 +289,14 @@ def join(parts: list[Solution]) -> Solution:
 def whole_steps(name: str, duration_h: float, step_h: float) -> int:
     """Number of macro-steps in a duration.
 
+    Args:
+        name: of the duration, for the message.
+        duration_h: to be divided [h].
+        step_h: macro-step [h]; the duration may miss a multiple of it by 1e-9 of itself.
+
+    Returns:
+        The number, at least 1.
+
     Raises:
         ValueError: the duration is not a whole, positive number of macro-steps.
     """
@@ -262,6 +308,14 @@ def whole_steps(name: str, duration_h: float, step_h: float) -> int:
 
 def start_step(state: LiverState, start_h: float | None, step_h: float) -> int:
     """Macro-steps already done at the start of a run.
+
+    Args:
+        state: where the run starts.
+        start_h: its time, where the state is traced; it replaces the step counter [h].
+        step_h: macro-step [h].
+
+    Returns:
+        Their number, 0 at day 0.
 
     Raises:
         ValueError: the step counter is traced and no start time is given.

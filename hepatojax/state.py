@@ -1,4 +1,8 @@
-"""The state of a liver: what is stepped, and the quasi-steady fields that go with it."""
+"""The state of a liver: what is stepped, and the quasi-steady fields that go with it.
+
+Slow states alone would determine the fields. The fields of the last step are carried along because they start the
+solvers and the predictor of the next step: with them a run goes on from a checkpoint as if it had not been stopped.
+"""
 
 from __future__ import annotations
 
@@ -58,7 +62,7 @@ class LiverState:
 
     Attributes:
         voxel: slow states on the grid, each (nz, ny, nx), in the precision of the run.
-        body: slow states and cell pools of the body, float64 scalars.
+        body: slow states [their units] and cell pools [1e6 cells] of the body, and liver_volume [-], float64 scalars.
         quasi_steady: the last solved fields; they start the solvers and the predictor of the next step.
         step: number of macro-steps done; the time is step x macro_step_h.
     """
@@ -69,6 +73,10 @@ class LiverState:
     step: Int[Array, ""]
 
     def replace(self, **changes: Any) -> LiverState:
-        """The same state with some parts exchanged."""
+        """The same state with some parts exchanged.
+
+        Args:
+            changes: any of `voxel`, `body`, `quasi_steady` and `step`; a part is replaced as a whole.
+        """
         parts = {"voxel": self.voxel, "body": self.body, "quasi_steady": self.quasi_steady, "step": self.step}
         return LiverState(**{**parts, **changes})

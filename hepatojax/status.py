@@ -1,4 +1,9 @@
-"""What a run may end with: the status of a computation, what it means, what to do about it, and the exit code."""
+"""What a run may end with: the status of a computation, what it means, what to do about it, and the exit code.
+
+Inside a compiled function nothing can be raised: a solve returns a number, which travels with the results. Outside, the
+number becomes one sentence that says what failed, when, how badly, where and what to try, as an error of a type that
+knows the exit code of the command line. No JAX here.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +13,18 @@ from types import MappingProxyType
 
 
 class ExitCode(IntEnum):
-    """Exit codes of the command line."""
+    """Exit codes of the command line.
+
+    Attributes:
+        DONE: all that was asked for is there.
+        MEMBERS_FAILED: some arms or members failed, the others are there.
+        REJECTED_INPUT: a mistake in a file, on the command line, or in the place for results.
+        FOLDER_LOCKED: another process writes into the folder.
+        NOT_CONVERGED: a solve did not converge, or a value was not finite.
+        NO_MEMORY_OR_DEVICE: memory is too small, or the device is not there.
+        WRITE_ERROR: the disk refused.
+        STOPPED: stopped on request; the run may be resumed.
+    """
 
     DONE = 0
     MEMBERS_FAILED = 1
@@ -71,6 +87,9 @@ class Status(IntEnum):
             iterations: steps that the solver took.
             field: name of the field at fault.
             voxel: worst voxel (z, y, x).
+
+        Returns:
+            The sentence, without a full stop; the advice comes after a semicolon.
         """
         when = "" if time_h is None else f" at day {time_h / 24.0:.6g}"
         details = [f"field {field}"] if field else []
@@ -140,7 +159,12 @@ class HepatojaxError(Exception):
 
 
 class SimulationError(HepatojaxError):
-    """A computation ended with a status other than `Status.OK` and without a result, so its exit code is never DONE."""
+    """A computation ended with a status other than `Status.OK` and without a result, so its exit code is never DONE.
+
+    Args:
+        status: what failed, kept as an attribute.
+        message: one sentence, see `Status.describe`.
+    """
 
     def __init__(self, status: Status, message: str):
         super().__init__(message)

@@ -2,6 +2,9 @@
 
 Lengths are held in um, slow rates per hour, times of solves in s, concentrations in mM or nM, pressures in Pa,
 partial pressures in mmHg, cell densities in cells/mm3, body pools of cells in 1e6 cells.
+
+A file may state any unit of the table; each is a factor away from its canonical one. A unit that is not in the table
+is refused and never guessed, for a wrong power of ten would go unseen.
 """
 
 from __future__ import annotations
@@ -99,6 +102,13 @@ class UnitError(ValueError):
 
 def to_canonical(value: Any, unit: str) -> Any:
     """A number stated in `unit`, in the canonical unit: value x factor.
+
+    Args:
+        value: number or array of any shape [unit].
+        unit: a key of `UNITS`.
+
+    Returns:
+        The same quantity [canonical unit of `unit`], in the same shape.
 
     Raises:
         UnitError: the unit is unknown.

@@ -1,4 +1,10 @@
-"""Hepatocytes: crowding, the drives of regeneration, the cycle of the cells, and their identity."""
+"""Hepatocytes: crowding, the drives of regeneration, the cycle of the cells, and their identity.
+
+Densities are relative to healthy tissue. A quiescent cell is primed by IL-6 and TNF, and a primed one divides under
+active HGF against TGF-beta; both need energy and room. Cells that are missing nearby raise both drives beside the
+signals, and inflammation brakes priming and that local drive. A resection leaves every lobule as full as before: it
+acts through the load of the whole liver, see `hepatojax.body.growth`.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""Macrophages of the liver: recruitment of M1, their switch to M2, and those educated by MSC."""
+"""Macrophages of the liver: recruitment of M1, their switch to M2, and those educated by MSC.
+
+Densities are relative to the resting density of macrophages. Monocytes that dying MSC have educated are a pool of the
+body, see `hepatojax.body.immune_memory`; those that enter the liver count twice, as M2 in all that M2 do, and as
+educated cells, which by a relay make further M1 switch. Terms of a sum have names of their own (`switch_by_cause`,
+`m2_by_origin`), so that every amplification can be reported apart.
+"""
 
 from __future__ import annotations
 

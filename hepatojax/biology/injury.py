@@ -1,4 +1,9 @@
-"""What harms hepatocytes and what repairs them: TNF, the cause, a toxin, anoxia, overload; inflammation, necrosis."""
+"""What harms hepatocytes and what repairs them: TNF, the cause, a toxin, anoxia, overload; inflammation, necrosis.
+
+Injury is reversible at first: the five causes add up to one rate, an injured cell recovers if it has energy, or dies
+and leaves debris. TNF is read twice: T kills, J depresses function and regeneration. J is the more sensitive one and
+counts from its value at rest, so that it vanishes in health.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Stellate cells and the matrix they lay down: fresh collagen, crosslinked collagen, and their degradation."""
+"""Stellate cells and the matrix they lay down: fresh collagen, crosslinked collagen, and their degradation.
+
+Collagen has two pools because new scar is resorbed in months and old, crosslinked scar in years. Constants of rest
+(`hepatojax.biology.rest`) hold the stellate cells and the collagen of healthy tissue at `rest_stellate` and
+`rest_collagen`, whatever the signals of its place are.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,9 @@
-"""Oxygen use, energy and zonation of the tissue, and what its cells count for as mass and as function."""
+"""Oxygen use, energy and zonation of the tissue, and what its cells count for as mass and as function.
+
+The demand is that at full supply; the solve of oxygen makes it saturate. Energy follows oxygen at once, the phenotype
+in days. Mass and function are kept apart: mass drives regeneration and overload, function the clinic. When identity
+and capillarisation also drove regeneration, a chronically inflamed liver grew to 1.5 times its size (BIOLOGY A2).
+"""
 
 from __future__ import annotations
 

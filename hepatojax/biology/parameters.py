@@ -1,4 +1,8 @@
-"""The parameters of all biology, taken from the registry."""
+"""The parameters of all biology, taken from the registry.
+
+Each module of `hepatojax.biology` names its numbers in a class; here every field finds its value by name, in the
+subject of the module or in that of another where two mechanisms share a number, so that no number stands twice.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from hepatojax.parameters.registry import Parameters, from_registry
 
 @pytree
 class BiologyParameters:
-    """One parameter set per module of `hepatojax.biology`, by the module's name."""
+    """One parameter set per module of `hepatojax.biology`, by the module's name; units stand with the class of each."""
 
     hepatocytes: HepatocyteParameters
     metabolism: MetabolismParameters

@@ -1,4 +1,11 @@
-"""The resting lobule: balances of the states at given fields, and the constants that make rest a rest."""
+"""The resting lobule: balances of the states at given fields, and the constants that make rest a rest.
+
+Health must be a steady state of the equations. Some states follow from their own balance (primed cells, M1,
+endothelium, ...); those whose healthy value is known beforehand (quiescent cells fill the tissue, M2 are 1, stellate
+cells and collagen have resting values) are held by a constant in their equation that is solved for. Both act point by
+point, on the very mechanisms of the model, so that a changed equation cannot leave an old constant behind.
+`hepatojax.rest` iterates them with the fields.
+"""
 
 from __future__ import annotations
 
@@ -107,6 +114,8 @@ def rest_constants(fields: Fields, p: BiologyParameters) -> dict[str, Float[Arra
 
 
 def _solve_for(constant: str, state: str, mechanism: Mechanism, fields: Fields, p: Any) -> Array:
+    """The constant at which a state stands still, by its rate of change at 0 and at 1, since it enters linearly."""
+
     def change(value: Array) -> Array:
         gain, loss = gain_and_loss(mechanism(fields.with_({constant: value}), p), state, fields)
         return gain - loss * fields[state]

@@ -1,4 +1,10 @@
-"""Secretion of the seven signals: a table of who makes what. A new signal is an entry here and in the TOML."""
+"""Secretion of the seven signals: a table of who makes what. A new signal is an entry here and in the TOML.
+
+Rates are true to their units: ng per 1e6 cells and time become nM/h by numbers of cells and molar masses alone, and
+every other factor (potency, licensing, load, hypoxia, debris) has a name. What MSC make directly stays as small as it
+is (PARAMETERS section 0, finding 1). Signals are solved in the order of `SIGNALS`; HGF comes last, because the mean of
+TNF licenses the MSC that make it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +29,12 @@ class SecretionParameters:
     """Registry subjects `signals` (signal -> name -> value), `cells` and parts of others.
 
     Attributes:
-        signals: secretion_<population> [ng/1e6/h], molar_mass_kda [kDa], gains [-].
+        signals: by signal: secretion_<population> [ng/1e6/h], molar_mass_kda [kDa], gains and shares [-]; of HGF also
+            uptake_rate_1_h [1/h].
+        hepatocyte_density, macrophage_density, stellate_density: healthy densities that turn relative ones into cells
+            [cells/mm3].
+        rest_stellate: activated share of stellate cells at rest, whose HGF the resident term holds already [-].
+        debris_half_saturation: debris at half of the release of HGF from the matrix [-].
     """
 
     signals: dict[str, dict[str, Scalar]]
@@ -39,6 +50,8 @@ class Source:
     """One population that makes one signal, at signals.<signal>.secretion_<population> [ng/1e6/h].
 
     Attributes:
+        signal: one of `SIGNALS`.
+        population: as in the name of its rate in the registry, and as `secretion_by_population` reports it.
         cells: (fields, parameters) -> secreting cells [cells/mm3 = 1e6 cells/l], modifiers of the rate included.
     """
 
@@ -48,7 +61,12 @@ class Source:
 
 
 def _resident_hgf(fields: Fields, p: SecretionParameters) -> Any:
-    """Resident cells: their total at rest and under load, less what M2 and stellate cells make at rest."""
+    """Resident cells: their total at rest and under load, less what M2 and stellate cells make at rest.
+
+        cells = n_h (1 + a Hx) - (s_2 n_m + s_s n_s s_rest) / s_0   [cells/mm3]
+
+    so that at rest the three together make s_0 n_h.
+    """
     own = p.signals["hgf"]
     m2 = own["secretion_macrophage_m2"] * p.macrophage_density
     stellate = own["secretion_stellate"] * p.stellate_density * p.rest_stellate
@@ -93,6 +111,7 @@ FIELDS = (
 
 
 def _active(p: SecretionParameters) -> Scalar:
+    """Share of the secreted TGF-beta that becomes active [-]; the latent rest is not modelled."""
     return p.signals["tgf_beta"]["active_share"]
 
 
@@ -103,8 +122,9 @@ def secretion_by_population(signal: str, fields: Fields, p: SecretionParameters)
 
     Args:
         signal: one of `SIGNALS`.
-        fields: what the rows of the signal in `SOURCES` read.
-        p: rates, molar masses, densities.
+        fields: what the rows of the signal in `SOURCES` read: relative densities [-] and msc_viable [cells/mm3], each
+            (nz, ny, nx), and scalars [-].
+        p: rates [ng/1e6/h], molar masses [kDa], densities [cells/mm3].
 
     Returns:
         population -> [nM/h], each (nz, ny, nx).
@@ -149,7 +169,7 @@ def secretion(fields: Fields, p: SecretionParameters) -> dict[str, Array]:
     Args:
         fields: macrophage_m1, macrophage_m2, stellate, myofibroblast, hypoxia, debris_response [-], msc_viable
             [cells/mm3], each (nz, ny, nx); scalars load_response Hx, potency_vegf [-].
-        p: rates, gains, densities.
+        p: rates [ng/1e6/h], gains [-], densities [cells/mm3].
 
     Returns:
         secretion_<signal> [nM/h] per bulk tissue volume.
@@ -166,12 +186,14 @@ def secretion(fields: Fields, p: SecretionParameters) -> dict[str, Array]:
 def hgf_secretion(fields: Fields, p: SecretionParameters) -> dict[str, Array]:
     """Secretion of HGF; it waits for TNF, whose mean licenses the MSC.
 
-        s = s_0 (1 + a Hx) + s_2 (m2 - 1) + s_s (s - s_rest) + s_M lic MSC
+        s = s_0 (1 + a Hx) + s_2 (m2 - 1) + s_s (s - s_rest) + s_M f lic MSC
+
+    with f the potency of the product on HGF and each s_ the rate times the density over the molar mass.
 
     Args:
         fields: macrophage_m2, stellate [-], msc_viable [cells/mm3], each (nz, ny, nx); scalars load_response Hx,
-            licensing lic, potency_hgf [-].
-        p: rates, gain a, densities.
+            licensing lic, potency_hgf f [-].
+        p: rates [ng/1e6/h], gain a [-], densities [cells/mm3].
 
     Returns:
         secretion_hgf [nM/h] per bulk tissue volume.
@@ -238,7 +260,7 @@ def active_hgf_by_origin(fields: Fields, p: SecretionParameters) -> dict[str, Fl
         h = f c_t + f a_x H(Hx, K_x) c_t + f a_d H(d, K_d) c_t
 
     Args:
-        fields: what `hgf_activation` reads.
+        fields: what `hgf_activation` reads: hgf c_t [nM] and debris d [-], each (nz, ny, nx), load_response Hx [-].
         p: active fraction f, gains a, half saturations [-].
 
     Returns:

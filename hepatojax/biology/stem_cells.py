@@ -1,4 +1,9 @@
-"""MSC in the lobule: what they are there for, what they lose, and the sinusoids they plug. Arrivals come with blood."""
+"""MSC in the lobule: what they are there for, what they lose, and the sinusoids they plug. Arrivals come with blood.
+
+A lobule meets few cells, so a density here is the expected one over all lobules of the liver. What is linear in the
+cells (secretion, death) may use it as it is; what saturates in their number takes the mean over a Poisson count: the
+contact with macrophages within a contact volume, and the blocking of a sinusoid (MODEL 0).
+"""
 
 from __future__ import annotations
 
@@ -77,12 +82,16 @@ def plugging_within(
     Between ends of infusions w falls, or rises all the way: it is highest at one of them, or at the end of the step.
 
     Args:
-        start: w(0) [-].
-        caught: u, trapped cells per sinusoid for each unit that comes.
-        inflow: q of each infusion while it runs [unit/h].
-        begin_h, end_h: b and e since the start of the step [h].
-        at_h: t [h].
+        start: w(0) [-], (nz, ny, nx).
+        caught: u, trapped cells per sinusoid for each unit that comes [1/unit], (nz, ny, nx).
+        inflow: q of each infusion while it runs [unit/h], (d,).
+        begin_h: start b of each infusion since the start of the step [h], (d,).
+        end_h: its end e, not before b [h], (d,).
+        at_h: t, since the start of the step [h].
         unplug_rate: k [1/h].
+
+    Returns:
+        w(t) [-], (nz, ny, nx), in the precision of `start`.
 
     Reference: BIOLOGY A7.
     """

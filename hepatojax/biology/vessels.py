@@ -1,4 +1,9 @@
-"""Sinusoids: endothelial integrity, capillarisation, and the conductance that is left for blood."""
+"""Sinusoids: endothelial integrity, capillarisation, and the conductance that is left for blood.
+
+Damaged endothelium, scar and plugs multiply, since each narrows the same sinusoid. A collateral path beside them keeps
+the conductance above zero, so that blood and the pressure solve find a way through dead or plugged tissue. Loss of
+fenestrae takes months and leaves the flow alone; it lowers function, see `hepatojax.biology.metabolism`.
+"""
 
 from __future__ import annotations
 

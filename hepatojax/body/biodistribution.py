@@ -1,6 +1,9 @@
 """Where infused cells go: exact linear kinetics of viable cells and label in lung, spleen and other organs.
 
 The blood is passed at once. Cells that the liver catches live on the grid; this module says how many arrive and when.
+Between infusions the pools are linear with constant rates, so a step is a matrix exponential, and a running infusion is
+a constant inflow in it: any start and any length is exact, and so is the derivative by them. Deaths and arrivals are
+kept as moments in time (`Arrival`), since what they bring about decays from the moment at which it begins.
 """
 
 from __future__ import annotations
@@ -32,7 +35,24 @@ FIELDS = tuple(
 
 @pytree
 class BiodistributionParameters:
-    """Registry subject `biodistribution`: first-pass shares [-], half saturation of debris [-], rates [1/h]."""
+    """Registry subject `biodistribution`: first-pass shares [-], half saturation of debris [-], rates [1/h].
+
+    Attributes:
+        intravenous_lung_share: of intravenous cells, stopped by the lungs at first pass [-].
+        systemic_liver_share: of cells past the lungs, caught by the healthy liver [-].
+        systemic_spleen_share: of cells past the lungs, caught by the spleen [-].
+        portal_liver_share: of portal cells, stopped by the liver at first pass [-].
+        arterial_liver_share: of hepatic-arterial cells, stopped by the liver at first pass [-].
+        intrasplenic_liver_share: of intrasplenic cells, reaching the liver [-].
+        direct_liver_share: of directly injected cells, staying in the liver [-].
+        adhesion_half_saturation: mean debris at half of the doubled catch in an injured liver [-].
+        loss_rate: of viable cells in lung, spleen and other organs [1/h].
+        lung_release_rate: of viable cells from the lungs [1/h].
+        label_loss_rate: of label from lung, spleen and other organs [1/h].
+        label_lung_release_rate: of label from the lungs [1/h].
+        label_liver_share: of released label, caught by the healthy liver [-].
+        label_spleen_share: of released label, caught by the spleen [-].
+    """
 
     intravenous_lung_share: Scalar
     systemic_liver_share: Scalar
@@ -52,7 +72,14 @@ class BiodistributionParameters:
 
 @pytree
 class Kinetics:
-    """Rates of one kind of pool [1/h], and shares of what the lungs release [-]; the remainder goes to other organs."""
+    """Rates of one kind of pool, and shares of what the lungs release; the remainder goes to other organs.
+
+    Attributes:
+        loss: from lung, spleen and other organs alike [1/h].
+        release: from the lungs into the blood [1/h].
+        liver_share: of what is released, caught by the liver [-].
+        spleen_share: of what is released, caught by the spleen [-].
+    """
 
     loss: Scalar
     release: Scalar
@@ -65,9 +92,10 @@ class Trapped:
     """Cells that the blood brings to the sinusoids in one step, dead ones of the product included.
 
     Attributes:
-        arrival: of all of them.
-        first_pass: of each infusion, without what the lungs release later, while it runs [1e6 cells/h].
-        begin_h, end_h: of each infusion since the start of the step [h].
+        arrival: of all of them [1e6 cells].
+        first_pass: of each infusion, without what the lungs release later, while it runs [1e6 cells/h], (d,).
+        begin_h: start of each infusion within the step, since the start of the step [h], (d,).
+        end_h: its end within the step [h], (d,).
     """
 
     arrival: Arrival
@@ -115,10 +143,12 @@ def distribute(
 
     Args:
         pools: `msc_lung`, ... `label_other` at the start [1e6 cells].
-        schedule: infusions.
-        start_h, step_h: of the step [h].
-        body_mass_kg: [kg].
-        viability, homing: of the product [-].
+        schedule: infusions, of which those that touch the step count.
+        start_h: time at the start of the step [h].
+        step_h: its length [h].
+        body_mass_kg: turns cells/kg into cells [kg].
+        viability: share of living cells in the product; dead ones carry label and can block a sinusoid [-].
+        homing: factor of the product on the catch of released cells by the liver [-].
         mean_debris: volume mean of debris at the middle of the step [-]; injured tissue catches more cells.
         p: shares [-] and rates [1/h].
 
@@ -148,6 +178,13 @@ def first_pass(p: BiodistributionParameters) -> Float[Array, "5 4"]:
 
     Intravenous cells meet the lungs first and the systemic circulation after; what a vessel of the liver lets pass
     goes to the lungs; the spleen keeps what does not reach the liver.
+
+    Args:
+        p: first-pass shares [-].
+
+    Returns:
+        Shares [-], rows in the order of `hepatojax.scenario.ROUTES`, columns lung, spleen, other organs, liver; every
+        row sums to 1.
 
     Reference: BIOLOGY A8; PARAMETERS S10, S12, S13.
     """
@@ -207,12 +244,22 @@ def course(
 ) -> PoolCourse:
     """Exact solution over one step, the sum of the response to the start and to each infusion.
 
+        y(h) = exp(G h) y_0 + sum_i exp(G (h - e_i)) N exp(G (e_i - b_i)) u_i
+
+    with u_i the inflow of an infusion that runs from b_i to e_i into empty pools, and N what stops inflows.
+
     Args:
         start: lung, spleen, other [1e6 cells].
         inflow: of each infusion into lung, spleen, other, liver while it runs [1e6 cells/h].
-        begin_h, end_h: of each infusion since the start of the step [h].
-        step_h: [h].
+        begin_h: start of each infusion since the start of the step [h].
+        end_h: its end [h].
+        step_h: length of the step [h].
         kinetics: rates [1/h] and shares [-].
+
+    Returns:
+        Pools, means, deaths and arrivals of one kind of cells [1e6 cells].
+
+    Reference: NUMERICS decisions 7 and 8.
     """
     none = jnp.zeros((1,), start.dtype)
     first = jnp.concatenate([start, jnp.zeros(_INFLOW + 1, start.dtype)])[None]
@@ -237,14 +284,34 @@ def course(
 
 
 def _arrival(amount: Array, integral: Array, of_integral: Array, step_h: Array | float) -> Arrival:
-    """From what has come, its integral over the step and the integral of that."""
+    """An arrival from what has come, its integral over the step and the integral of that.
+
+        early = 2 / h^2 int int A,   early + between / 2 = 1 / h int A
+
+    Args:
+        amount: A at the end of the step [1e6 cells].
+        integral: of A over the step [1e6 cells h].
+        of_integral: of the integral [1e6 cells h2].
+        step_h: h [h].
+
+    Reference: NUMERICS decision 8.
+    """
     early = 2.0 * of_integral / step_h**2
     return Arrival(amount, early, 2.0 * (integral / step_h - early))
 
 
 def generator(kinetics: Kinetics) -> Float[Array, "20 20"]:
-    """Matrix G of dy/dt = G y for y = (pools: lung, spleen, other; arrived in the liver; integrals of these four,
-    integrals of those, and of those; constant inflows to the first four).
+    """Matrix G of dy/dt = G y, pools and their repeated integrals in one vector.
+
+    y = (pools: lung, spleen, other; arrived in the liver; integrals of these four, integrals of those, and of those;
+    constant inflows to the first four). A row of the lungs loses what is lost and released, those of spleen, other
+    organs and liver gain their shares of what is released. An entry of an integral is 1, one of an inflow too.
+
+    Args:
+        kinetics: rates [1/h] and shares [-].
+
+    Returns:
+        G [1/h]; its off-diagonal entries are >= 0.
     """
     release = kinetics.release
     other_share = 1.0 - kinetics.liver_share - kinetics.spleen_share
@@ -268,6 +335,9 @@ def propagate(
         time_h: t of each row [h].
         start: y of each row.
 
+    Returns:
+        exp(G t) y of each row, in the units of `start`.
+
     Reference: Jensen, Skand. Aktuarietidskr. 36 (1953) 87.
     """
     chain = jnp.eye(matrix.shape[0]) + matrix / mu
@@ -285,5 +355,13 @@ def propagate(
 
 
 def deaths_per_hour(msc: PoolCourse, step_h: Float[Array, ""] | float) -> dict[str, Float[Array, ""]]:
-    """Viable cells lost in each organ outside the liver, mean over the step [1e6 cells/h]."""
+    """Viable cells lost in each organ outside the liver, mean over the step.
+
+    Args:
+        msc: course of the viable cells over the step [1e6 cells].
+        step_h: its length [h].
+
+    Returns:
+        organ of `ORGANS` -> [1e6 cells/h].
+    """
     return jax.tree.map(lambda lost: lost / step_h, msc.lost)

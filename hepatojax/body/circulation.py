@@ -1,4 +1,9 @@
-"""The body's circuit: inflow to the liver, portal pressure gradient, share of arterial blood."""
+"""The body's circuit: inflow to the liver, portal pressure gradient, share of arterial blood.
+
+The lobule's Darcy solve gives one number, the conductance of the liver over rest; the circuit turns it into a flow.
+Part of the resistance lies upstream in the gut, so that flow falls less than conductance and pressure takes the rest;
+the hepatic artery makes up a share of what the portal vein no longer brings. All is relative to rest.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +16,15 @@ from hepatojax.scenario import PatientSpec
 
 @pytree
 class Patient:
-    """Registry subject `patient`: body mass [kg] and volume of the healthy liver [l]; and what is not modelled.
+    """Registry subject `patient`: body mass and volume of the healthy liver; and what is not modelled.
 
-    sex, plasma sodium [mmol/l], ascites and encephalopathy are words of `hepatojax.scenario` that clinical scores read.
+    Attributes:
+        body_mass_kg: turns doses per kg into cells [kg].
+        liver_volume_l: of the healthy liver [l].
+        sex: "male" or "female", for MELD 3.0.
+        sodium_mmol_l: in plasma, for MELD 3.0 [mmol/l].
+        ascites: one of `hepatojax.scenario.ASCITES`, for Child-Pugh points.
+        encephalopathy: one of `hepatojax.scenario.ENCEPHALOPATHY`, for Child-Pugh points.
     """
 
     body_mass_kg: Scalar
@@ -26,7 +37,14 @@ class Patient:
 
 @pytree
 class CirculationParameters:
-    """Registry subject `circulation`, all [-]; see `liver_inflow` and `arterial_share`."""
+    """Registry subject `circulation`; see `liver_inflow` and `arterial_share`.
+
+    Attributes:
+        splanchnic_share: of the resistance of the portal path, in the gut [-].
+        lobular_exponent: of the liver's conductance in the inflow [-].
+        arterial_share_at_rest: of arterial blood in the inflow [-].
+        arterial_buffer: share of a change of portal flow that the artery makes up [-].
+    """
 
     splanchnic_share: Scalar
     lobular_exponent: Scalar
@@ -58,9 +76,10 @@ def liver_inflow(conductance: Float[Array, ""], p: CirculationParameters) -> Inf
 
     Args:
         conductance: G, conductance of a lobule over rest x liver volume over rest [-], > 0.
+        p: splanchnic share s, exponent n of G, and what `arterial_share` reads [-].
 
     Returns:
-        Flow, gradient [-] and arterial share [-].
+        Flow Q/Q0, gradient dP and arterial share [-]; flow and gradient are 1 at G = 1.
 
     Reference: BIOLOGY A3.
     """
@@ -77,7 +96,11 @@ def arterial_share(relative: Float[Array, ""], p: CirculationParameters) -> Floa
     Near rest the artery makes up the share b of a change of portal flow; the odds keep the share in 0..1 far from it.
 
     Args:
-        relative: total inflow Q/Q0 [-].
+        relative: total inflow Q/Q0 [-], > 0.
+        p: share at rest s0 and buffer b [-].
+
+    Returns:
+        The share [-], s0 at rest.
 
     Reference: Lautt, Microcirculation 14 (2007) 235.
     """

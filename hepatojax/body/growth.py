@@ -1,4 +1,9 @@
-"""The size of the liver, and the two loads: missing mass drives regeneration, missing function drives the clinic."""
+"""The size of the liver, and the two loads: missing mass drives regeneration, missing function drives the clinic.
+
+A lobule is not a liver: a resection removes lobules and leaves the others full, so the body carries the liver volume L
+beside the densities of the lobule. New cells crowd the lobule, a crowded lobule grows within hours and dilutes its
+cells, and so the number of cells ends up in L. The load that calls for them is that of the whole liver.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,18 @@ FIELDS = (
 
 @pytree
 class GrowthParameters:
-    """Registry subject `growth`: rates [1/h], the others [-]."""
+    """Registry subject `growth`.
+
+    Attributes:
+        shrink_rate: lo, collapse of empty lobules [1/h].
+        expansion_rate: hi, growth of crowded lobules [1/h].
+        steepness: b, of the passage from one to the other in occupancy [-].
+        tolerated_load: x0, load that the body does not answer [-].
+        load_smoothing: e, of the load beyond it [-].
+        load_half_saturation: K_load, mass load at half of the response [-].
+        load_exponent: n, Hill exponent of the response [-].
+        dead_liver: living hepatocytes over rest below which later numbers mean nothing [-].
+    """
 
     shrink_rate: Scalar
     expansion_rate: Scalar
@@ -42,10 +58,11 @@ def growth(fields: Fields, p: GrowthParameters) -> dict[str, Array]:
         dL/dt = g L,   g = R(<occ> - 1),   R(y) = y (lo + (hi - lo) sigmoid(b y))
 
     Args:
-        fields: mean_occupancy [-].
+        fields: mean_occupancy <occ> [-], scalar.
+        p: rates lo and hi [1/h], steepness b [-].
 
     Returns:
-        growth_rate [1/h].
+        growth_rate g [1/h], scalar; zero at <occ> = 1.
 
     Reference: BIOLOGY A2.
     """
@@ -63,10 +80,11 @@ def loads(fields: Fields, p: GrowthParameters) -> dict[str, Array]:
         Fm = L <fm>/Fm0,  F = L <f>/F0,  x = P(1/F - 1 - x0, e),  Hx = H(x_load, K_load, n)
 
     Args:
-        fields: liver_volume, volume means of local mass and function, and their values at rest [-].
+        fields: liver_volume L, volume means of local mass <fm> and function <f>, and their values at rest [-], scalars.
+        p: tolerated load x0, smoothing e, half saturation K_load, exponent n [-].
 
     Returns:
-        mass Fm, function F, load_excess x_load, load_response Hx, functional_excess x_f [-].
+        mass Fm, function F, load_excess x_load, load_response Hx, functional_excess x_f [-], scalars.
 
     Reference: BIOLOGY A2.
     """
@@ -86,10 +104,13 @@ def shortfall(fraction: Array, p: GrowthParameters) -> Array:
     """Load beyond the tolerated one, P(1/F - 1 - x0, e), finite in a liver without function.
 
     Args:
-        fraction: mass or function F over rest [-].
+        fraction: mass or function F over rest [-], >= 0.
+        p: tolerated load x0, smoothing e of P [-].
 
     Returns:
-        The excess load [-].
+        The excess load [-], positive.
+
+    Reference: BIOLOGY A2.
     """
     return positive_part((1.0 - fraction) / (fraction + _DEAD) - p.tolerated_load, p.load_smoothing)
 

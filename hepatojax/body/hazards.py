@@ -1,4 +1,10 @@
-"""Hazards of death, infection, the treatment itself and cancer, accumulated over a course."""
+"""Hazards of death, infection, the treatment itself and cancer, accumulated over a course.
+
+Rates of this moment follow from MELD, immune suppression and what the infused cells block; their integrals are states
+of the body, so that survival is exp(-integral) at any time. Risks compete: a first infection is counted only among
+those who live and have had none, which 1 - exp(-integral) would overstate. Liver cancer is reported beside survival
+and is not in it.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +32,33 @@ FIELDS = (
 
 @pytree
 class HazardParameters:
-    """Registry subject `hazards`: hazards [1/h], lung load in 1e6 cells, the others [-]."""
+    """Registry subject `hazards`.
+
+    Attributes:
+        meld_origin: MELD at which the hazards take their base value [-].
+        death_rate: m_0, hazard of death at the origin [1/h].
+        death_meld_slope: c, rise of its logarithm per MELD point [-].
+        infection_rate: h_0, hazard of infection at the origin [1/h].
+        infection_meld_slope: b, rise of its logarithm per MELD point [-].
+        infection_ceiling: h_max, hazard of infection at very high MELD [1/h].
+        infection_suppression: a, rise of the hazard of infection at full immune suppression [-].
+        infection_fatality: share of infections that are fatal [-].
+        blocked_rate: hazard at fully blocked sinusoids [1/h].
+        blocked_half_effect: blocked share at half of that hazard [-].
+        blocked_exponent: its Hill exponent [-].
+        portal_rate: hazard at extreme portal pressure [1/h].
+        portal_half_effect: rise of the relative portal gradient at half of that hazard [-].
+        portal_exponent: its Hill exponent [-].
+        portal_smoothing: of the rise of the gradient [-].
+        lung_rate: hazard at extreme load of the lungs [1/h].
+        lung_half_effect: viable MSC in the lungs at half of that hazard [1e6 cells].
+        lung_exponent: its Hill exponent [-].
+        cancer_rate: h_c, hazard of liver cancer in full scar [1/h].
+        cancer_collagen_half_effect: K, collagen at half of that hazard [-].
+        cancer_collagen_exponent: n, its Hill exponent [-].
+        cancer_surveillance: a, rise at full immune suppression [-].
+        cancer_division_rate: b0, division rate of the tissue that doubles the hazard [1/h].
+    """
 
     meld_origin: Scalar
     death_rate: Scalar
@@ -65,11 +97,12 @@ def hazard_rates(fields: Fields, p: HazardParameters) -> dict[str, Array]:
         h     = m_0 exp(c (MELD - 6)) + h_dev + fatality h_inf,   S = exp(-integral of h)
 
     Args:
-        fields: meld, immune_suppression, mean_blocked, portal_gradient_relative, mortality_hazard [-], msc_lung [1e6
-            cells].
+        fields: meld, immune_suppression I, mean_blocked, portal_gradient_relative dP, mortality_hazard [-], msc_lung
+            [1e6 cells], scalars.
+        p: hazards at their origin or extreme [1/h], slopes, half effects and exponents [-], lung load [1e6 cells].
 
     Returns:
-        infection_rate, device_rate, mortality_rate [1/h], survival [-].
+        infection_rate h_inf, device_rate h_dev, mortality_rate h [1/h], survival S [-], scalars.
 
     Reference: BIOLOGY A9.
     """
@@ -104,10 +137,12 @@ def accumulated_hazards(fields: Fields, p: HazardParameters) -> Rates:
     with Lambda the integral of the hazard of death, which holds h_dev and the fatal share of h_inf already.
 
     Args:
-        fields: rates [1/h] and integrals [-].
+        fields: mortality_rate, infection_rate h_inf, device_rate [1/h]; mortality_hazard Lambda and
+            infection_hazard_integral Lambda_inf [-], scalars.
+        p: infection_fatality [-].
 
     Returns:
-        Production of the four integrals.
+        Production of the four integrals [1/h]; they have no loss.
 
     Reference: BIOLOGY A9.
     """
@@ -129,10 +164,11 @@ def cancer_hazard(fields: Fields, p: HazardParameters) -> Rates:
         dLambda/dt = h_c H(<c>, K, n) (1 + a I) (1 + <b p>/b0)
 
     Args:
-        fields: mean_collagen, immune_suppression [-], mean_division <b p> [1/h].
+        fields: mean_collagen <c>, immune_suppression I [-], mean_division <b p> [1/h], scalars.
+        p: hazard h_c [1/h], half effect K, exponent n, surveillance a [-], division rate b0 [1/h].
 
     Returns:
-        Production of hcc_hazard.
+        Production of hcc_hazard [1/h].
 
     Reference: BIOLOGY A9.
     """

@@ -1,6 +1,9 @@
 """Immune cells of the body: effector and regulatory T cells, educated monocytes, suppression of defence.
 
 The regulatory pool is the slow memory of a treatment; its clinical readout is the relative share of regulatory T cells.
+It is fed by every MSC that dies, in whatever organ, and fades in months; effector T cells, which need the cause and
+inflamed tissue, are restrained by it. Deaths in the liver come as a rate from the grid, those elsewhere as arrivals at
+their own times (`educated_outside`), so that an infusion at any time of a step counts from then on.
 """
 
 from __future__ import annotations
@@ -28,7 +31,32 @@ FIELDS = (
 
 @pytree
 class ImmuneMemoryParameters:
-    """Registry subjects `immune_memory`, `amplification`, `patient` and `cells`; rates [1/h], pools in 1e6 cells."""
+    """Registry subjects `immune_memory`, `amplification`, `patient` and `cells`.
+
+    Attributes:
+        effector_rate: k, at which effector T cells follow their drive [1/h].
+        cause_half_saturation: K_ag, activity of the cause at half of the drive [-].
+        costimulation_at_rest: te0, co-stimulation without M1 macrophages [-].
+        costimulation_half_saturation: K_co, mean M1 at half of the co-stimulation [-].
+        regulation_half_effect: K_tr, regulatory T cells that halve the drive [-].
+        maturation_rate: k_mat, of induced regulatory T cells [1/h].
+        treg_turnover_rate: of regulatory T cells [1/h].
+        treg_maximum: m, regulatory T cells at which their loss doubles [-].
+        treg_crowding_exponent: n, steepness of their loss in their number [-].
+        treg_pool: N_tr, regulatory T cells of the body at rest [1e6 cells].
+        monocyte_homing_rate: k_home, passage of educated monocytes to the liver [1/h].
+        other_organ_share: w_o, weight of deaths in other organs relative to the lungs [-].
+        dead_liver_volume: L0, added to the relative liver volume where it divides [-].
+        suppression_rate: at which suppression of defence follows regulation [1/h].
+        suppression_half_saturation: K_I, excess of regulatory T cells at half of the suppression [-].
+        suppression_exponent: n, its Hill exponent [-].
+        suppression_smoothing: e, of the excess [-].
+        phagocytes_per_msc: n_phago, hosts educated by one dying MSC [cells].
+        tregs_per_phagocyte: n_treg, regulatory T cells induced by one of them [cells].
+        lung_homing: w, share of phagocytes educated in lung and spleen that home to the liver [-].
+        liver_volume_l: V0, of the healthy liver [l].
+        macrophage_density: n0, of the healthy liver [cells/mm3 = 1e6 cells/l].
+    """
 
     effector_rate: Scalar
     cause_half_saturation: Scalar
@@ -62,7 +90,8 @@ def educated_outside(deaths: Mapping[str, Arrival], potency: Scalar, p: ImmuneMe
     Args:
         deaths: in "lung", "spleen" and "other" over a step [1e6 cells].
         potency: of education, f [-].
-        p: w (`lung_homing`) and w_o (`other_organ_share`) [-], and the cells n that each death brings about.
+        p: w (`lung_homing`) and w_o (`other_organ_share`) [-], cells n that each death brings about [cells], and the
+            resting pool N_tr [1e6 cells].
 
     Returns:
         What enters treg_precursors [-] and educated_monocytes [1e6 cells], at the times of the deaths.
@@ -97,10 +126,11 @@ def education_influx(fields: Fields, p: ImmuneMemoryParameters) -> dict[str, Arr
     with V0 the volume and n0 the macrophage density of the healthy liver, L0 a guard for a dead liver.
 
     Args:
-        fields: educated_monocytes [1e6 cells], liver_volume [-].
+        fields: educated_monocytes edu [1e6 cells], liver_volume L [-], scalars.
+        p: k_home [1/h], V0 [l], n0 [1e6 cells/l], L0 [-].
 
     Returns:
-        education_influx [1/h].
+        education_influx u [1/h], scalar.
 
     Reference: BIOLOGY A8.
     """
@@ -118,10 +148,11 @@ def effector_t_cells(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
         dte/dt = k { H(ag, K_ag) [te0 + H(<m1>, K_co)] (1 + 1/K_tr) / (1 + tr/K_tr) - te }
 
     Args:
-        fields: effector_t, regulatory_t, activity, mean_macrophage_m1 [-].
+        fields: effector_t te, regulatory_t tr, activity ag, mean_macrophage_m1 <m1> [-], scalars.
+        p: rate k [1/h], half saturations K and co-stimulation at rest te0 [-].
 
     Returns:
-        Rates of effector_t.
+        Production and loss of effector_t [1/h].
 
     Reference: BIOLOGY A6.
     """
@@ -179,10 +210,13 @@ def regulatory_t_cells(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
     These are the deaths in the liver; for those elsewhere see `educated_outside`.
 
     Args:
-        fields: treg_precursors, regulatory_t [-], msc_deaths_liver [1e6 cells/h], potency_education f [-].
+        fields: treg_precursors ti, regulatory_t tr [-], msc_deaths_liver [1e6 cells/h], potency_education f [-],
+            scalars.
+        p: rates k and k_mat [1/h], maximum m and exponent n [-], cells n_phago and n_treg [cells], pool N_tr
+            [1e6 cells].
 
     Returns:
-        Rates of treg_precursors and regulatory_t.
+        Production and loss of both [1/h]; maturation is a transfer. Without MSC tr = 1 stands still.
 
     Reference: BIOLOGY A6; half-life of human memory CD4 cells, PMC2329696.
     """
@@ -209,10 +243,11 @@ def monocyte_education(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
     These are the deaths in the liver; for those elsewhere see `educated_outside`.
 
     Args:
-        fields: educated_monocytes [1e6 cells], msc_deaths_liver [1e6 cells/h], potency_education f [-].
+        fields: educated_monocytes edu [1e6 cells], msc_deaths_liver [1e6 cells/h], potency_education f [-], scalars.
+        p: n_phago [cells], k_home [1/h].
 
     Returns:
-        Rates of educated_monocytes.
+        Production [1e6 cells/h] and loss [1/h] of educated_monocytes.
 
     Reference: BIOLOGY A8.
     """
@@ -227,10 +262,11 @@ def defence_suppression(fields: Fields, p: ImmuneMemoryParameters) -> Rates:
         dI/dt = k (H(P(tr - 1, e), K_I, n) - I)
 
     Args:
-        fields: immune_suppression, regulatory_t [-].
+        fields: immune_suppression I, regulatory_t tr [-], scalars.
+        p: rate k [1/h], smoothing e, half saturation K_I, exponent n [-].
 
     Returns:
-        Rates of immune_suppression.
+        Production and loss of immune_suppression [1/h].
 
     Reference: BIOLOGY A9.
     """

@@ -1,4 +1,9 @@
-"""Blood tests of the liver: bilirubin, factor VII and INR, albumin, ALT, AST, creatinine."""
+"""Blood tests of the liver: bilirubin, factor VII and INR, albumin, ALT, AST, creatinine.
+
+Bilirubin, factor VII, albumin and the transaminases are states of the body, each one mixed pool dy/dt = P - D y whose
+supply or loss follows the function of the whole liver, its mean inflammation or the cells that die in it; INR,
+creatinine and MELD follow from them and from the load at once. A course starts at their steady values.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,33 @@ FIELDS = (
 
 @pytree
 class LiverTestParameters:
-    """Registry subject `liver_tests`: levels in their clinical units, rates [1/h], the others [-]."""
+    """Registry subject `liver_tests`.
+
+    Attributes:
+        bilirubin_at_rest_mg_dl: b0, of a healthy body at unit excretion [mg/dl].
+        bilirubin_rate: k, turnover at unit excretion [1/h].
+        bilirubin_function_exponent: n, of function in the excretion [-].
+        bilirubin_inflammation: a, inhibition of the excretion by inflammation [-].
+        bilirubin_other_excretion: e0, without the liver [-].
+        factor_vii_rate: k7, turnover of factor VII [1/h].
+        inr_exponent: n, of factor VII in the INR [-].
+        inr_floor: f0, factor activity that bounds the INR [-].
+        albumin_at_rest_g_l: alb0, of a healthy body [g/l].
+        albumin_rate: ka, turnover [1/h].
+        albumin_function_exponent: g, of function in the synthesis [-].
+        albumin_inflammation: a, inhibition of the synthesis by inflammation [-].
+        alt_at_rest_u_l: ALT0, of a healthy body [U/l].
+        alt_rate: turnover of ALT [1/h].
+        alt_release_u_l: ALT that the necrosis of a whole liver sets free [U/l].
+        ast_at_rest_u_l: of a healthy body [U/l].
+        ast_rate: turnover of AST [1/h].
+        ast_release_u_l: AST that the necrosis of a whole liver sets free [U/l].
+        creatinine_at_rest_mg_dl: Cr0, of a healthy body [mg/dl].
+        creatinine_rise: a, relative rise at full functional load [-].
+        creatinine_half_load: K, functional load at half of that rise [-].
+        creatinine_exponent: m, Hill exponent of that rise [-].
+        meld_smoothing: of the floors of the smooth MELD [-].
+    """
 
     bilirubin_at_rest_mg_dl: Scalar
     bilirubin_rate: Scalar
@@ -60,10 +91,11 @@ def clinical_chemistry(fields: Fields, p: LiverTestParameters) -> dict[str, Arra
         INR = ((f7 + f0)/(1 + f0))^-n,   Cr = Cr0 (1 + a H(x_f, K, m))
 
     Args:
-        fields: factor_vii, functional_excess [-], bilirubin_mg_dl [mg/dl].
+        fields: factor_vii f7, functional_excess x_f [-], bilirubin_mg_dl [mg/dl], scalars.
+        p: creatinine at rest Cr0 [mg/dl], floor f0, rise a, half load K, exponents n and m, smoothing of MELD [-].
 
     Returns:
-        inr [-], creatinine_mg_dl [mg/dl], meld [-].
+        inr [-], creatinine_mg_dl [mg/dl], meld [-], scalars.
 
     Reference: BIOLOGY A9.
     """
@@ -81,10 +113,11 @@ def bilirubin(fields: Fields, p: LiverTestParameters) -> Rates:
         db/dt = k (b0 - b e),   e = F^n / (1 + a <J>) + e0
 
     Args:
-        fields: bilirubin_mg_dl [mg/dl], function F, mean_inflammation <J> [-].
+        fields: bilirubin_mg_dl b [mg/dl], function F, mean_inflammation <J> [-], scalars.
+        p: turnover k [1/h], level at rest b0 [mg/dl], and what `excretion` reads [-].
 
     Returns:
-        Rates of bilirubin_mg_dl.
+        Production [mg/dl/h] and loss [1/h] of bilirubin_mg_dl.
 
     Reference: BIOLOGY A9.
     """
@@ -103,10 +136,11 @@ def synthesis(fields: Fields, p: LiverTestParameters) -> Rates:
         df7/dt = k7 (F - f7),   dalb/dt = ka (alb0 F^g (1 - a <J>) - alb)
 
     Args:
-        fields: factor_vii, function F, mean_inflammation <J> [-], albumin_g_l [g/l].
+        fields: factor_vii f7, function F, mean_inflammation <J> [-], albumin_g_l alb [g/l], scalars.
+        p: turnovers k7 and ka [1/h], and what `albumin_target` reads.
 
     Returns:
-        Rates of factor_vii and albumin_g_l.
+        Production of factor_vii [1/h] and of albumin_g_l [g/l/h], loss of both [1/h].
 
     Reference: BIOLOGY A9.
     """
@@ -124,10 +158,11 @@ def transaminases(fields: Fields, p: LiverTestParameters) -> Rates:
         dALT/dt = k (ALT0 - ALT) + a <k_nec i> L,   AST alike
 
     Args:
-        fields: alt_u_l, ast_u_l [U/l], mean_necrosis <k_nec i> [1/h], liver_volume L [-].
+        fields: alt_u_l, ast_u_l [U/l], mean_necrosis <k_nec i> [1/h], liver_volume L [-], scalars.
+        p: turnovers k [1/h], levels at rest and release a [U/l].
 
     Returns:
-        Rates of alt_u_l and ast_u_l.
+        Production [U/l/h] and loss [1/h] of alt_u_l and ast_u_l.
 
     Reference: BIOLOGY A9; PARAMETERS I1 for AST.
     """
@@ -142,13 +177,35 @@ def transaminases(fields: Fields, p: LiverTestParameters) -> Rates:
 
 
 def excretion(function: Array, inflammation: Array, p: LiverTestParameters) -> Array:
-    """Excretion of bilirubin over its rate, F^n / (1 + a <J>) + e0 [-]."""
+    """Excretion of bilirubin over its rate, e = F^n / (1 + a <J>) + e0.
+
+    Args:
+        function: F of the whole liver over rest [-].
+        inflammation: <J>, volume mean [-].
+        p: exponent n, inhibition a, other excretion e0 [-].
+
+    Returns:
+        e [-], 1 + e0 in health.
+
+    Reference: BIOLOGY A9.
+    """
     bile = safe_power(function, p.bilirubin_function_exponent) / (1.0 + p.bilirubin_inflammation * inflammation)
     return bile + p.bilirubin_other_excretion
 
 
 def albumin_target(function: Array, inflammation: Array, p: LiverTestParameters) -> Array:
-    """Albumin at constant function and inflammation [g/l], which is below 1 / `albumin_inflammation`."""
+    """Albumin at constant function and inflammation, alb0 F^g (1 - a <J>).
+
+    Args:
+        function: F of the whole liver over rest [-].
+        inflammation: <J>, volume mean, below 1 / a [-].
+        p: level at rest alb0 [g/l], exponent g, inhibition a [-].
+
+    Returns:
+        The level that albumin tends to [g/l].
+
+    Reference: BIOLOGY A9.
+    """
     made = p.albumin_at_rest_g_l * safe_power(function, p.albumin_function_exponent)
     return made * (1.0 - p.albumin_inflammation * inflammation)
 
@@ -162,9 +219,11 @@ def steady_tests(
         function: F [-].
         inflammation: <J> [-].
         lysis: <k_nec i> L [1/h].
+        p: levels at rest and release, rates [1/h].
 
     Returns:
-        The five states of this module in their units.
+        bilirubin_mg_dl [mg/dl], factor_vii [-], albumin_g_l [g/l], alt_u_l and ast_u_l [U/l], at which `bilirubin`,
+        `synthesis` and `transaminases` stand still.
     """
     return {
         "bilirubin_mg_dl": p.bilirubin_at_rest_mg_dl / excretion(function, inflammation, p),

@@ -1,4 +1,9 @@
-"""What the body outside the lobules does to a signal in plasma: it clears it, and it may make some."""
+"""What the body outside the lobules does to a signal in plasma: it clears it, and it may make some.
+
+The lobule on the grid is one of many equal ones, which all send their blood into the same plasma. Each sees its equal
+part of the body's clearance and production, so that plasma and field are solved together, see
+`hepatojax.tissue.signals`. MSC in the lungs and other organs secrete into plasma here, those of the liver on the grid.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +38,12 @@ class BodySignal:
 
 @pytree
 class DomainClosure:
-    """The body as one of equal domains sees it: clearance [um3/s] and source [nM um3/s]."""
+    """The body as one of equal domains sees it.
+
+    Attributes:
+        clearance_um3_s: of plasma outside the liver [um3/s].
+        source_nM_um3_s: made outside the liver [nM um3/s].
+    """
 
     clearance_um3_s: Float[Array, ""] | float
     source_nM_um3_s: Float[Array, ""] | float
@@ -44,6 +54,9 @@ def body_signal(table: Mapping[str, Any]) -> BodySignal:
 
     Args:
         table: one signal of the registry subject `signals`, in canonical units.
+
+    Returns:
+        Clearance [l/h], production [nmol/h], secretion by MSC [ng/1e6/h] times the active share where there is one.
     """
     return BodySignal(
         clearance_l_h=table["body_clearance_l_h"],
@@ -66,11 +79,15 @@ def domain_closure(
         CL = CL_body / N,   S = (P0 (1 + a Hx) + s n_msc f / M) / N
 
     Args:
-        signal: of the body.
+        signal: clearance CL_body [l/h], production P0 [nmol/h], its gain a [-], secretion s [ng/1e6/h], molar mass M
+            [kDa].
         load_response: Hx [-].
         msc_outside: viable MSC outside the liver n_msc [1e6 cells], mean over the step.
         potency: of the product on this signal f [-].
         domains: number N of such domains in the liver [-].
+
+    Returns:
+        Clearance CL [um3/s] and source S [nM um3/s] of one domain.
 
     Reference: BIOLOGY A4; MODEL 6 (lung MSC secrete to plasma).
     """

@@ -1,4 +1,8 @@
-"""Clinical scores from liver tests: MELD, MELD 3.0, Child-Pugh, ALBI. Published coefficients stand here, cited."""
+"""Clinical scores from liver tests: MELD, MELD 3.0, Child-Pugh, ALBI. Published coefficients stand here, cited.
+
+Floors, caps and classes belong to the definition of a score; they make it flat or jump, so they are for reports.
+Hazards and gradients take `smooth_meld`, which has smooth floors and no cap.
+"""
 
 from __future__ import annotations
 
@@ -22,11 +26,12 @@ def meld(bilirubin_mg_dl: Level, inr: Level, creatinine_mg_dl: Level) -> Level:
     each level at least 1, creatinine at most 4 mg/dl, the score at most 40.
 
     Args:
-        bilirubin_mg_dl, creatinine_mg_dl: [mg/dl].
-        inr: [-].
+        bilirubin_mg_dl: in plasma [mg/dl], any shape.
+        inr: international normalised ratio [-], same shape.
+        creatinine_mg_dl: in plasma [mg/dl], same shape.
 
     Returns:
-        The score [-], not rounded.
+        The score [-], 6.43 to 40, not rounded.
 
     Reference: Kamath and others, Hepatology 33 (2001) 464; Wiesner and others, Gastroenterology 124 (2003) 91.
     """
@@ -38,17 +43,24 @@ def meld(bilirubin_mg_dl: Level, inr: Level, creatinine_mg_dl: Level) -> Level:
 def smooth_meld(bilirubin_mg_dl: Level, inr: Level, creatinine_mg_dl: Level, smoothing: float | Level) -> Level:
     """MELD for gradients and hazards: floors 1 + P(v - 1, e), without caps.
 
-    Args:
-        bilirubin_mg_dl, creatinine_mg_dl: [mg/dl].
-        inr: [-].
-        smoothing: e [-].
+        P(y, e) = (y + sqrt(y^2 + e^2)) / 2
 
-    Reference: BIOLOGY A9.
+    Args:
+        bilirubin_mg_dl: in plasma [mg/dl], any shape.
+        inr: international normalised ratio [-], same shape.
+        creatinine_mg_dl: in plasma [mg/dl], same shape.
+        smoothing: e, of each level over its floor of 1 [-]; a level at its floor counts as 1 + e / 2.
+
+    Returns:
+        The score [-], above the one with sharp floors.
+
+    Reference: BIOLOGY A1, A9.
     """
     return _meld_sum(*(1.0 + positive_part(v - 1.0, smoothing) for v in (bilirubin_mg_dl, inr, creatinine_mg_dl)))
 
 
 def _meld_sum(bilirubin: Array, inr: Array, creatinine: Array) -> Array:
+    """The logarithms of MELD with their published weights, of levels [mg/dl, -, mg/dl] whose floors are set already."""
     return 3.78 * jnp.log(bilirubin) + 11.2 * jnp.log(inr) + 9.57 * jnp.log(creatinine) + 6.43
 
 
@@ -69,11 +81,12 @@ def meld_3(
     not modelled; its default is the value that adds nothing.
 
     Args:
-        bilirubin_mg_dl, creatinine_mg_dl: [mg/dl].
-        inr: [-].
-        albumin_g_l: [g/l].
-        sodium_mM: [mM].
-        female: 1 or 0.
+        bilirubin_mg_dl: b, in plasma [mg/dl], any shape.
+        inr: international normalised ratio [-], same shape.
+        creatinine_mg_dl: Cr, in plasma [mg/dl], same shape.
+        albumin_g_l: in plasma; the formula takes a tenth, alb in g/dl [g/l].
+        sodium_mM: Na, in plasma [mM].
+        female: 1 for a woman, 0 for a man [-].
 
     Returns:
         The score [-], not rounded.
@@ -105,10 +118,11 @@ def child_pugh(
     INR below 1.7, to 2.3, above 2.3; ascites and encephalopathy, which are not modelled, as given.
 
     Args:
-        bilirubin_mg_dl: [mg/dl].
-        albumin_g_l: [g/l].
-        inr: [-].
-        ascites, encephalopathy: points, 1 to 3.
+        bilirubin_mg_dl: in plasma [mg/dl], any shape.
+        albumin_g_l: in plasma [g/l], same shape.
+        inr: international normalised ratio [-], same shape.
+        ascites: its points, 1 (none) to 3.
+        encephalopathy: its points, 1 (none) to 3.
 
     Returns:
         Points [-].
@@ -131,8 +145,11 @@ def albi(bilirubin_mg_dl: Level, albumin_g_l: Level) -> Level:
         ALBI = 0.66 log10(bilirubin [umol/l]) - 0.085 albumin [g/l]
 
     Args:
-        bilirubin_mg_dl: [mg/dl], > 0.
-        albumin_g_l: [g/l].
+        bilirubin_mg_dl: in plasma, converted by 17.1 umol/l for 1 mg/dl [mg/dl], > 0.
+        albumin_g_l: in plasma [g/l].
+
+    Returns:
+        The score [-], lower is better.
 
     Reference: Johnson and others, J Clin Oncol 33 (2015) 550.
     """

@@ -1,4 +1,9 @@
-"""A toxin in the body: one dose, eliminated at a constant rate, and how strongly it injures over a stretch of time."""
+"""A toxin in the body: one dose, eliminated at a constant rate, and how strongly it injures over a stretch of time.
+
+The level falls within a macro-step, and its response is not linear, so a step takes the exact mean of the response and
+not the response to a mean. A dose taken inside a step counts from then on, with a derivative by its time. Where in the
+lobule the toxin acts is the zonation in `hepatojax.biology.injury`.
+"""
 
 from __future__ import annotations
 
@@ -37,8 +42,9 @@ def mean_toxin_response(
     Args:
         dose_mg_kg: D, absorbed at once [mg/kg].
         taken_h: when [h].
-        start_h, length_h: of the interval [h].
-        p: molar mass M, volume V, elimination k, half saturation K, exponent n.
+        start_h: start of the interval [h].
+        length_h: its length h [h].
+        p: molar mass M [kDa], volume V [l/kg], elimination k [1/h], half saturation K [mM], exponent n [-].
 
     Returns:
         The mean response, 0 before the dose and below 1 [-].

@@ -1,4 +1,12 @@
-"""Simulate the arms of a scenario one after the other, each into its own durable run folder."""
+"""Simulate the arms of a scenario one after the other, each into its own durable run folder.
+
+All arms share the healthy rest, the state at day 0 and one compiled program. After each save interval the fields go to
+the disk, and only the last state is kept in memory. An arm that fails or is stopped is merged as far as it came, with
+the status in its file and in `summary.json`; a stop ends the command, a failure does not keep the next arm from
+running.
+
+Reference: RELIABILITY 3.4 and 3.5.
+"""
 
 from __future__ import annotations
 
@@ -56,24 +64,38 @@ _UNITS_OF_FIELDS = {
 
 @dataclass
 class CompileClock:
-    """Seconds that JAX has spent on tracing, lowering and compiling while it was listened to."""
+    """Seconds that JAX has spent on tracing, lowering and compiling while it was listened to.
+
+    Attributes:
+        seconds: since the clock was made [s].
+    """
 
     seconds: float = 0.0
 
     def add(self, event: str, duration_secs: float, **_: Any) -> None:
-        """Count an event of JAX if it is one of compilation."""
+        """Count an event of JAX if it is one of compilation.
+
+        Args:
+            event: its path, as JAX names it.
+            duration_secs: how long it took [s].
+        """
         if event.startswith(_COMPILE_EVENTS):
             self.seconds += duration_secs
 
 
 def _forget_programs() -> None:
+    """Drop all compiled programs, and give the memory that they had back to the system."""
     jax.clear_caches()
     hand_memory_back()
 
 
 @contextmanager
 def compile_clock() -> Iterator[CompileClock]:
-    """A clock that listens to JAX within the block and not beyond."""
+    """A clock that listens to JAX within the block and not beyond.
+
+    Yields:
+        The clock, at zero.
+    """
     clock = CompileClock()
     jax.monitoring.register_event_duration_secs_listener(clock.add)
     try:
@@ -83,7 +105,12 @@ def compile_clock() -> Iterator[CompileClock]:
 
 
 class Lap(NamedTuple):
-    """Seconds of a lap: compiling, and doing anything else."""
+    """Seconds of a lap, apart by what they went on.
+
+    Attributes:
+        compiling: tracing, lowering and compiling by JAX [s].
+        working: anything else [s].
+    """
 
     compiling: float
     working: float
@@ -101,7 +128,11 @@ class Stopwatch:
         self._start, self._compiled = time.monotonic(), clock.seconds
 
     def lap(self) -> Lap:
-        """Seconds since the lap before, or since the start."""
+        """Seconds since the lap before, or since the start.
+
+        Returns:
+            Compiling and working [s], which add up to the time of the wall.
+        """
         now, compiled = time.monotonic(), self._clock.seconds
         wall, compiling = now - self._start, compiled - self._compiled
         self._start, self._compiled = now, compiled
@@ -118,7 +149,7 @@ def prepare(
     Args:
         scenario: checked.
         presets: where both are kept.
-        image: of the geometry "labels".
+        image: labels (nz, ny, nx) of the geometry "labels".
         tell: is told each stage.
 
     Raises:
@@ -149,17 +180,20 @@ def run_arms(
     Args:
         scenario: checked.
         output: folder of the results.
-        image: of the geometry "labels".
-        device, command: for the provenance.
+        image: labels (nz, ny, nx) of the geometry "labels".
+        device: line that names it, for the provenance.
+        command: how the program was called, for the provenance.
         quiet: True prints errors only.
-        stopped: not empty once the user has asked to stop.
+        stopped: not empty once the user has asked to stop; looked at after each save interval.
 
     Returns:
         DONE, the code of the only arm that failed, MEMBERS_FAILED if some did, or STOPPED.
 
     Raises:
-        OutputError: a folder cannot be made. RunFolderLocked: another run writes there.
-        SimulationError: there is no start state. WriteError: the disk refused later on.
+        OutputError: a folder cannot be made.
+        RunFolderLocked: another run writes there.
+        SimulationError: there is no start state; earlier results are as they were.
+        WriteError: the disk refused later on; what was saved before is readable, and the arm under way has no summary.
     """
     names = [arm.name for arm in scenario.arms]
     with locked_arms(output, names) as folders, write_errors(), memory_handed_back(), compile_clock() as clock:
@@ -194,6 +228,7 @@ def _run_each(
     quiet: bool,
     stopped: Sequence[int],
 ) -> ExitCode:
+    """The arms in their order; the exit code is that of a single one, or says whether any of several failed."""
     text, registry = scenario_to_toml(scenario), registry_of(scenario)
     origin = provenance(
         scenario_text=text,
@@ -220,6 +255,7 @@ def _run_each(
 
 
 def _stopped_before(arm: str) -> ExitCode:
+    """Say which arm was not begun; nothing of it is written."""
     print(f"stopped on request before {arm}", file=sys.stderr)
     return ExitCode.STOPPED
 
@@ -275,10 +311,12 @@ def _ending(solution: Solution, total: int) -> tuple[Status, str]:
 
 
 def _word(status: Status) -> str:
+    """The status as the files say it, see `hepatojax.io.results`."""
     return "ok" if status == Status.OK else status.name
 
 
 def _header(scenario: Scenario, arm: str, model: LiverModel, origin: dict[str, str]) -> RunHeader:
+    """What is known of an arm before it starts: grid [um], maps (nz, ny, nx), units of all that may be saved."""
     lobule = model.lobule
     static = {"zone": lobule.zone, "labels": lobule.labels, "permeability": lobule.permeability}
     return RunHeader(
@@ -293,13 +331,17 @@ def _header(scenario: Scenario, arm: str, model: LiverModel, origin: dict[str, s
 
 
 def _append(writer: RunWriter, part: Solution) -> None:
+    """One durable part: the fields at the end of a save interval, and the endpoints at its macro-steps."""
     fields = {name: np.asarray(values[-1]) for name, values in part.saved.items()}
     series = Series(np.asarray(part.times_h), {name: np.asarray(values) for name, values in part.endpoints.items()})
     writer.append(float(part.times_h[-1]), fields, series)
 
 
 def _ledger(solution: Solution) -> dict[str, Any]:
-    """Quantity -> its terms, entering ones positive, what entered in all, and what is missing."""
+    """Quantity -> its terms, entering ones positive, what entered in all, and what is missing.
+
+    All in the unit of the quantity, as integrals over the run.
+    """
     ledger = solution.ledger
     return {
         name: {
@@ -321,7 +363,12 @@ def _signed(term: str, value: float) -> float:
 
 
 def _summary(scenario: Scenario, solution: Solution, seconds: dict[str, float]) -> dict[str, Any]:
-    """What `summary.json` holds beside how the run ended: what it cost, how well it balances, what came out."""
+    """What `summary.json` holds beside how the run ended: what it cost, how well it balances, what came out.
+
+    Keys: grid (nx, ny, nz), precision, macro_steps, seconds of compile, prepare and run [s], peak_memory_mib [MiB] (of
+    the process, and so of all arms so far), ledger (error of each balance over what entered [-]), solver,
+    amplification, and endpoints, each with its unit, day and value at the end.
+    """
     day = float(solution.times_h[-1]) / HOURS_PER_DAY
     endpoints = {
         name: {"unit": _UNITS_OF_SERIES[name].unit, "day": day, "value": float(values[-1])}

@@ -1,4 +1,8 @@
-"""Verbs about the program itself: verify, validate, doctor."""
+"""Verbs about the program itself: verify, validate, doctor.
+
+A check prints `pass` or `FAIL`, its id, and what was measured with its unit and bound, as soon as it is done. The exit
+code is 0 if all pass and 1 if any fails; --json writes the same records, once all have run.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class UnknownCheckError(HepatojaxError):
-    """An `--only` that matches no check."""
+    """An `--only` that matches no check. Exit code 2."""
 
 
 def register(verbs: Any) -> None:
@@ -38,7 +42,14 @@ def register(verbs: Any) -> None:
 
 
 def verify_solver(options: argparse.Namespace) -> ExitCode:
-    """Run the verification checks and print each observed order or error beside its bound."""
+    """Run the verification checks and print each observed order or error beside its bound.
+
+    Args:
+        options: json, only, device, require_gpu.
+
+    Returns:
+        DONE, or MEMBERS_FAILED where a check fails.
+    """
     from hepatojax.cli.device import prepare_jax
 
     require_file(options.json)
@@ -49,7 +60,14 @@ def verify_solver(options: argparse.Namespace) -> ExitCode:
 
 
 def validate_model(options: argparse.Namespace) -> ExitCode:
-    """Run the published experiments and print each number of the model beside its band."""
+    """Run the published experiments and print each number of the model beside its band.
+
+    Args:
+        options: json, only, device, require_gpu.
+
+    Returns:
+        DONE, or MEMBERS_FAILED where a number lies outside its band.
+    """
     from hepatojax.cli.device import prepare_jax
 
     require_file(options.json)
@@ -66,6 +84,7 @@ def _run_suite(checks: Iterable[Check], options: argparse.Namespace) -> ExitCode
 
 
 def _run_each(checks: Iterable[Check], options: argparse.Namespace) -> ExitCode:
+    """Run and print one check after the other, then write the file, then count."""
     from hepatojax.checks.records import run_checks, write_json
 
     records = []
@@ -86,6 +105,10 @@ def _run_each(checks: Iterable[Check], options: argparse.Namespace) -> ExitCode:
 def chosen(checks: Iterable[Check], only: str) -> list[Check]:
     """The checks whose id holds a text.
 
+    Args:
+        checks: in the order in which they are to run.
+        only: part of an id, capitals count; empty for all.
+
     Raises:
         UnknownCheckError: there is none; with the ids that exist.
     """
@@ -99,6 +122,9 @@ def chosen(checks: Iterable[Check], only: str) -> list[Check]:
 
 def require_file(path: Path | None) -> None:
     """Refuse a file that cannot be written, before the work whose result it is for.
+
+    Args:
+        path: of --json; a file that exists will be overwritten; None asks for nothing.
 
     Raises:
         OutputError: which path is at fault.
@@ -114,7 +140,14 @@ def require_file(path: Path | None) -> None:
 
 
 def print_versions(options: argparse.Namespace) -> ExitCode:
-    """Print what a bug report needs."""
+    """Print what a bug report needs.
+
+    Args:
+        options: device, require_gpu.
+
+    Returns:
+        DONE, after a line for each entry of the provenance and one for the folder of compiled programs.
+    """
     from hepatojax.cli.device import cache_folder, prepare_jax
     from hepatojax.io.provenance import provenance
 

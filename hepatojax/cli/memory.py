@@ -21,8 +21,10 @@ def hand_memory_back() -> None:
 def memory_handed_back() -> Iterator[None]:
     """Hand freed memory back every second within the block, also amid a compilation.
 
-    A compiler goes over a large program in many passes. What one has freed the C library would keep, in pieces that
-    the next cannot use: more than the run itself needs.
+    A compiler goes over a large program in many passes. What one has freed the C library would keep, in pieces that the
+    next cannot use: more than the run itself needs.
+
+    A thread of its own does it, since the main one is inside the compiler; it ends with the block.
     """
     done = threading.Event()
 

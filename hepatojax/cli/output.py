@@ -1,4 +1,8 @@
-"""Output that is refused: a reader who has left silences a stream, a disk that refuses ends a run as a write error."""
+"""Output that is refused: a reader who has left silences a stream, a disk that refuses ends a run as a write error.
+
+`hepatojax run ... | head` must not end a computation of hours, and a full disk behind a redirected stream must not pass
+for success. So a closed pipe and a terminal that is gone silence the stream, and every other error of it goes on.
+"""
 
 from __future__ import annotations
 
@@ -14,13 +18,27 @@ from hepatojax.status import WriteError
 
 
 class LastingStream:
-    """A text stream that falls silent once nobody reads it, so that a computation goes on; other errors pass."""
+    """A text stream that falls silent once nobody reads it, so that a computation goes on; other errors pass.
+
+    Args:
+        stream: with a file descriptor, which leads to nowhere once its reader has left.
+    """
 
     def __init__(self, stream: Any):
         self._stream = stream
 
     def write(self, text: str) -> int:
-        """Write; the end of a line is flushed, so that the loss of the reader shows here and not at the exit."""
+        """Write; the end of a line is flushed, so that the loss of the reader shows here and not at the exit.
+
+        Args:
+            text: any number of lines.
+
+        Returns:
+            Number of characters, whether or not anybody reads them.
+
+        Raises:
+            OSError: any refusal but that of a closed pipe or a terminal that is gone.
+        """
         try:
             self._stream.write(text)
             if text.endswith("\n"):
@@ -30,7 +48,11 @@ class LastingStream:
         return len(text)
 
     def flush(self) -> None:
-        """Hand over what is buffered."""
+        """Hand over what is buffered.
+
+        Raises:
+            OSError: as `write`.
+        """
         try:
             self._stream.flush()
         except OSError as error:
@@ -77,6 +99,8 @@ def lasting(name: str) -> Iterator[None]:
 def write_errors() -> Iterator[None]:
     """Tell a disk that refuses in the middle of a run from input that is refused before it.
 
+    Within the block every error of the system ends the command with exit code 74; what is on the disk stays.
+
     Raises:
         WriteError: the file, if it is known, and the reason.
     """
@@ -87,7 +111,11 @@ def write_errors() -> Iterator[None]:
 
 
 def reason_of(error: OSError) -> str:
-    """An error of the system as one line, with the file if it is known."""
+    """An error of the system as one line, with the file if it is known.
+
+    Args:
+        error: its number stays out, the words for it are those of the system.
+    """
     if not error.strerror:
         return str(error) or type(error).__name__
     return f"{error.filename}: {error.strerror}" if error.filename else error.strerror

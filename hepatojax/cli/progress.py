@@ -1,4 +1,10 @@
-"""Progress of a long run: a bar with the time left on a terminal, a line every 30 s elsewhere; and of stages."""
+"""Progress of a long run: a bar with the time left on a terminal, a line every 30 s elsewhere; and of stages.
+
+Everything goes to the standard output, and a line is flushed at once, so that the log of a batch job is up to date.
+Times of the lines are of the monotonic clock [s]: a change of the system's clock does not show.
+
+Reference: ECOSYSTEM 2.4.
+"""
 
 from __future__ import annotations
 
@@ -25,6 +31,10 @@ def progress(title: str, total: float, *, quiet: bool = False) -> Iterator[Repor
         title: what is being done.
         total: amount of work, in the unit of `done`.
         quiet: True shows nothing.
+
+    Yields:
+        A function of the work done so far. Where the output is no terminal it prints `title: 40 %, 12 s, 18 s left`,
+        the time left on the assumption that the rest goes as fast.
     """
     if quiet:
         yield lambda done: None
@@ -37,6 +47,7 @@ def progress(title: str, total: float, *, quiet: bool = False) -> Iterator[Repor
 
 @contextmanager
 def _bar(title: str, total: float) -> Iterator[Report]:
+    """A bar of rich with time elapsed and time left, which hides the cursor while it lives."""
     from rich import progress as rich
 
     columns = (rich.TextColumn("{task.description}"), rich.BarColumn(), rich.TaskProgressColumn())
@@ -46,6 +57,7 @@ def _bar(title: str, total: float) -> Iterator[Report]:
 
 
 def _lines(title: str, total: float) -> Report:
+    """A line at most every 30 s, and one at the end."""
     start = last = time.monotonic()
 
     def report(done: float) -> None:
@@ -64,12 +76,15 @@ def _lines(title: str, total: float) -> Report:
 def stages(title: str, *, quiet: bool = False) -> Iterator[Tell]:
     """Say which stage of a work of unknown length is under way.
 
-    A terminal shows one live line, which goes at the end. Elsewhere a stage has a line when it begins, and one every
-    30 s that it lasts.
+    A terminal shows one live line, which goes at the end. Elsewhere a stage has a line when it begins, and one every 30
+    s that it lasts.
 
     Args:
         title: what is being done.
         quiet: True shows nothing.
+
+    Yields:
+        A function of the name of the stage that begins.
     """
     if quiet:
         yield lambda stage: None
@@ -83,6 +98,7 @@ def stages(title: str, *, quiet: bool = False) -> Iterator[Tell]:
 
 @contextmanager
 def _live_line(title: str) -> Iterator[Tell]:
+    """One line of rich with the stage and the time elapsed over all stages."""
     from rich import progress as rich
 
     columns = (rich.TextColumn("{task.description}"), rich.TimeElapsedColumn())

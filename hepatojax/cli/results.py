@@ -21,7 +21,14 @@ def register(verbs: Any) -> None:
 
 
 def print_info(options: argparse.Namespace) -> ExitCode:
-    """Print grid, times, quantities with units, last values and provenance of a result."""
+    """Print grid, times, quantities with units, last values and provenance of a result.
+
+    Args:
+        options: file, `run.vtkhdf` or its folder; it may be of a run that is still going on.
+
+    Raises:
+        ResultFileError: there is none, or it cannot be trusted; exit code 2.
+    """
     from hepatojax.io.results import describe_run
 
     print(describe_run(options.file))
@@ -29,7 +36,17 @@ def print_info(options: argparse.Namespace) -> ExitCode:
 
 
 def draw_figures(options: argparse.Namespace) -> ExitCode:
-    """Draw the figures of a run, or of the one result file that is given."""
+    """Draw the figures of a run, or of the one result file that is given.
+
+    Args:
+        options: folder of a run or one result file, and output, the folder of the figures.
+
+    Returns:
+        DONE, after a line with the name of each file.
+
+    Raises:
+        ResultFileError: there is no result, or one cannot be trusted; exit code 2, and no figure is drawn.
+    """
     from hepatojax.report.figures import draw_run
 
     place: Path = options.folder

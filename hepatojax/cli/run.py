@@ -1,4 +1,10 @@
-"""The verb run: every arm of a scenario, into one folder each, with figures."""
+"""The verb run: every arm of a scenario, into one folder each, with figures.
+
+Refusals come from cheap to dear: the scenario, its image, the memory, the output folder, then JAX and the device, then
+the lobule. No result is written before the last of them. The first signal saves and stops, the second ends the process.
+
+Reference: RELIABILITY 3.5 (signals) and 4.2.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +30,7 @@ SHOW_CURSOR = b"\x1b[?25h\n"
 
 
 class StoppedOnRequest(HepatojaxError):
-    """The user has asked to stop; one line says what becomes of what was computed."""
+    """The user has asked to stop; one line says what becomes of what was computed. Exit code 75."""
 
     exit_code = ExitCode.STOPPED
 
@@ -42,6 +48,12 @@ def run_scenario(options: argparse.Namespace) -> ExitCode:
     """Simulate every arm; refuse what cannot work before anything is imported, compiled or written.
 
     Nobody need read what it prints: the run goes on without a reader.
+
+    Args:
+        options: of `add_scenario`, `add_output` and `add_device`.
+
+    Returns:
+        As `hepatojax.cli.arms.run_arms`; figures are drawn only where every arm is done.
     """
     with lasting("stdout"):
         return _run_scenario(options)
@@ -91,6 +103,9 @@ def require_output(folder: Path) -> None:
     A relative path is made as deep as needed. Of an absolute one the parent must exist, so that results do not land
     beside a file system that is not mounted.
 
+    Args:
+        folder: as given; a nameless temporary file is tried in the deepest part of it that exists.
+
     Raises:
         OutputError: which part of the path is at fault.
     """
@@ -115,6 +130,12 @@ def stop_on_signal() -> Iterator[list[int]]:
     """Catch the first SIGINT or SIGTERM in a list, so that a run can save and stop; the second one ends the process.
 
     A thread does both, for the main one may be inside a compiled program, where Python handles no signal.
+
+    Yields:
+        The list, empty until the user asks to stop; a computation looks at it between its parts. The handlers before
+        come back with the end of the block.
+
+    Reference: RELIABILITY 3.5.
     """
     caught: list[int] = []
     receiving, sending = os.pipe()
@@ -151,7 +172,11 @@ def _watch(receiving: int, caught: list[int]) -> None:
 
 
 def leave_at_once() -> NoReturn:
-    """End the process without the teardown of JAX, which a running program would not survive."""
+    """End the process without the teardown of JAX, which a running program would not survive.
+
+    Exit code 75. Files are durable as they stand, locks end with the process, and at most a temporary or a part without
+    an index stays behind.
+    """
     try:
         sys.stdout.flush()
         sys.stderr.flush()

@@ -27,7 +27,17 @@ def register(verbs: Any) -> None:
 
 
 def check_scenario(options: argparse.Namespace) -> ExitCode:
-    """Check a scenario; print cells, memory of a run and its gradient, Peclet and Damkohler numbers, minutes."""
+    """Check a scenario; print cells, memory of a run and its gradient, Peclet and Damkohler numbers, minutes.
+
+    Lengths are printed in um, speeds in um/s, memory in GiB. JAX is not needed, but for a label image.
+
+    Args:
+        options: of `add_scenario`.
+
+    Raises:
+        ScenarioError: one line for each problem, or the memory that is missing; exit code 2.
+        InputFileError: what is wrong with the label image; exit code 2.
+    """
     from hepatojax.io.scenario.size import (
         CELLS_PER_PENETRATION_LENGTH,
         free_memory_gib,
@@ -69,7 +79,14 @@ def check_scenario(options: argparse.Namespace) -> ExitCode:
 
 
 def print_parameters(options: argparse.Namespace) -> ExitCode:
-    """Print the registry of a species as a table or as JSON."""
+    """Print the registry of a species as a table or as JSON.
+
+    Args:
+        options: species; grep, a text in any entry of a row, capitals do not count; json.
+
+    Returns:
+        DONE. The hash is that of all parameters, whichever rows are shown.
+    """
     from dataclasses import asdict
 
     from hepatojax.parameters.registry import load_parameters
@@ -92,11 +109,16 @@ def print_parameters(options: argparse.Namespace) -> ExitCode:
 
 
 def _cell(value: Any) -> str:
+    """An entry of the table as text, numbers to six digits."""
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def print_schema(options: argparse.Namespace) -> ExitCode:
-    """Print the JSON schema of the scenario file, or the tables of its keys."""
+    """Print the JSON schema of the scenario file, or the tables of its keys.
+
+    Args:
+        options: markdown.
+    """
     from hepatojax.io.scenario import json_schema
     from hepatojax.io.scenario.reference import key_tables
 

@@ -1,4 +1,11 @@
-"""Search the best dose of a study in a durable folder, then simulate the arm before and after."""
+"""Search the best dose of a study in a durable folder, then simulate the arm before and after.
+
+In this order: the journal is opened or begun, what an earlier search said is taken back, the search runs or is
+recalled, `optimum.json` and `scenario.toml` are written, then the two runs, what they read, and the figures. Whatever
+ends it early, the journal stays, and the same command goes on from it.
+
+Reference: RELIABILITY 2.3 (optimisation record) and 3.4.
+"""
 
 from __future__ import annotations
 
@@ -57,21 +64,25 @@ def search(
     """Find the best dose of a study, or go on with a search that was cut off.
 
     Args:
-        study, parts: checked.
-        output: folder of the results.
-        image: of the geometry "labels".
-        device, command: for the provenance.
+        study: checked.
+        parts: its aims, limits and variables, checked.
+        output: folder of the results; made if needed, and owned to the end.
+        image: labels (nz, ny, nx) of the geometry "labels".
+        device: line that names it, for the provenance.
+        command: how the program was called, for the provenance.
         quiet: True prints errors only.
         figures: False leaves them out.
-        stopped: not empty once the user has asked to stop.
+        stopped: not empty once the user has asked to stop; looked at before each place that is computed.
 
     Returns:
-        DONE for a converged optimum, NOT_CONVERGED for any other verdict, STOPPED, or the code of a run before or
-        after that failed.
+        DONE for a converged optimum, NOT_CONVERGED for any other verdict, STOPPED, or the code of a run before or after
+        that failed.
 
     Raises:
-        JournalError: the folder belongs to another study or program. RunFolderLocked: another process writes there.
-        SimulationError: there is no start state. WriteError: the disk refused.
+        JournalError: the folder belongs to another study or program.
+        RunFolderLocked: another process writes there.
+        SimulationError: there is no start state.
+        WriteError: the disk refused; the journal holds every place up to then.
     """
     with write_errors():
         output.mkdir(parents=True, exist_ok=True)
@@ -164,6 +175,14 @@ def _forget(output: Path) -> None:
 def problem_of(study: Study, parts: StudyParts, image: np.ndarray | None) -> DoseProblem:
     """The problem of a study, with the start state that presets keep.
 
+    Args:
+        study: checked.
+        parts: its aims, limits and variables.
+        image: labels (nz, ny, nx) of the geometry "labels".
+
+    Returns:
+        The problem on the study's grid, from day 0 to the end of the run [h].
+
     Raises:
         SimulationError: there is no start state.
     """
@@ -177,7 +196,13 @@ def problem_of(study: Study, parts: StudyParts, image: np.ndarray | None) -> Dos
 
 
 class SearchProgress:
-    """A line for each computed place on a terminal, at most one every 30 s elsewhere."""
+    """A line for each computed place on a terminal, at most one every 30 s elsewhere.
+
+    Args:
+        journal: counts the places that were computed and recalled.
+        starts: number of starts.
+        quiet: True says nothing.
+    """
 
     def __init__(self, journal: Journal, starts: int, *, quiet: bool):
         self.journal, self.starts, self.quiet = journal, starts, quiet
@@ -186,7 +211,11 @@ class SearchProgress:
         self._told = 0
 
     def tell(self, iterate: Iterate) -> None:
-        """Say what came of a place; places that are recalled are passed over."""
+        """Say what came of a place; places that are recalled are passed over.
+
+        Args:
+            iterate: with the objective in its unit, and the excess of each limit (c,) [-].
+        """
         now, computed = time.monotonic(), self.journal.computed
         if self.quiet or computed == self._told:
             return
@@ -204,6 +233,7 @@ class SearchProgress:
 
 
 def _after(study: Study, optimum: DoseOptimum) -> Scenario:
+    """The scenario with the best schedule and product as its one arm."""
     assert optimum.schedule is not None
     return treated(study.scenario, optimum.schedule, optimum.product)
 
@@ -273,11 +303,19 @@ def _report(record: dict[str, Any]) -> list[str]:
 
 
 def _with_unit(value: float, unit: str) -> str:
+    """A number to six digits with its unit; without one it stands alone."""
     return f"{value:.6g}" if unit == "-" else f"{value:.6g} [{unit}]"
 
 
 def certificate_lines(certificate: dict[str, Any] | None) -> list[str]:
-    """A line for each figure of a certificate's record."""
+    """A line for each figure of a certificate's record.
+
+    Args:
+        certificate: of `certificate_record`; None gives no lines.
+
+    Returns:
+        Lines that begin with `pass`, `FAIL` or, for what does not apply, `-`; then name, value and bound.
+    """
     figures = [] if certificate is None else certificate["figures"]
     return [
         f"{('pass' if figure['passed'] else 'FAIL') if figure['tested'] else '  - '}  "

@@ -1,4 +1,10 @@
-"""The verb optimise: the best dose of a study, certified, resumable, with a run before and after it."""
+"""The verb optimise: the best dose of a study, certified, resumable, with a run before and after it.
+
+Both verbs of a study refuse in the same order, from cheap to dear: the study and its scenario, the image, the memory of
+runs and of the gradient, the output folder, then JAX, then the parts of the study that need it, then the lobule.
+
+Reference: RELIABILITY 4.2.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +42,11 @@ def register(verbs: Any) -> None:
 
 
 def add_study(parser: argparse.ArgumentParser) -> None:
-    """A study file, what may replace parts of its scenario, and where the results go."""
+    """A study file, what may replace parts of its scenario, and where the results go.
+
+    Args:
+        parser: of the verb; gets FILE, --set, --output, --quiet and --no-figures.
+    """
     parser.add_argument("file", type=Path, help="study, see docs/study.md")
     add_settings(parser)
     add_output(parser, "outputs/study")
@@ -45,8 +55,12 @@ def add_study(parser: argparse.ArgumentParser) -> None:
 def read_study(options: argparse.Namespace) -> Study:
     """The study of `add_study`'s arguments.
 
+    Args:
+        options: file, set.
+
     Raises:
-        SettingError, StudyFileError: one line for each problem.
+        SettingError: a --set is none.
+        StudyFileError: one line for each problem.
     """
     from hepatojax.io.study import load_study
 
@@ -54,7 +68,14 @@ def read_study(options: argparse.Namespace) -> Study:
 
 
 class Admitted(NamedTuple):
-    """A study that nothing speaks against. image: of the geometry "labels". device: that JAX computes on."""
+    """A study that nothing speaks against.
+
+    Attributes:
+        study: checked, with its scenario.
+        parts: its aims, limits and variables.
+        image: labels (nz, ny, nx) of the geometry "labels", None for others.
+        device: the line that names what JAX computes on.
+    """
 
     study: Study
     parts: StudyParts
@@ -71,6 +92,9 @@ def admit(
         options: of `add_study` and `add_device`.
         check: of the study and the name of its file, before JAX is loaded.
         certified: True where a certified gradient is to come, which takes more memory than a run.
+
+    Returns:
+        The study, ready to be computed; JAX is configured, and the device was printed unless --quiet is given.
 
     Raises:
         HepatojaxError: one line for each problem.
@@ -102,6 +126,12 @@ def optimise_study(options: argparse.Namespace) -> ExitCode:
     """Find the best dose; refuse what cannot work before anything is compiled or written.
 
     Nobody need read what it prints: the search goes on without a reader.
+
+    Args:
+        options: of `add_study` and `add_device`.
+
+    Returns:
+        As `hepatojax.cli.search.search`.
     """
     with lasting("stdout"):
         return _optimise_study(options)

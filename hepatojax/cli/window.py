@@ -1,4 +1,11 @@
-"""The verb window: the therapeutic window of a study by each route, always with its band."""
+"""The verb window: the therapeutic window of a study by each route, always with its band.
+
+`window.json` and two figures are written once all windows are known, and what an earlier command left of them goes
+before the first is sought. A stop keeps nothing. The study must have one variable, the amount of one infusion on a
+logarithmic scale; doses are in cells/kg throughout.
+
+Reference: RELIABILITY 2.2 (no bare dose).
+"""
 
 from __future__ import annotations
 
@@ -27,7 +34,7 @@ CURVES, BARS = "figures/curves.png", "figures/window.png"
 
 
 class NoAmount(HepatojaxError):
-    """A study whose variable is not the amount of one infusion."""
+    """A study whose variable is not the amount of one infusion. Exit code 2."""
 
 
 def register(verbs: Any) -> None:
@@ -42,6 +49,12 @@ def find_windows(options: argparse.Namespace) -> ExitCode:
     """Find the windows; refuse what cannot work before anything is compiled or written.
 
     An empty window is a result. Nobody need read what it prints.
+
+    Args:
+        options: of `add_study` and `add_device`.
+
+    Returns:
+        DONE, NOT_CONVERGED where simulations failed on every route, MEMBERS_FAILED where on some, or STOPPED.
     """
     with lasting("stdout"):
         return _find_windows(options)
@@ -131,8 +144,14 @@ def write_windows(
         folder: of the results.
         study: that was asked.
         asked: its record, see `asked_record`.
-        found: the windows.
-        device: for the provenance.
+        found: the windows, one by each route.
+        device: line that names it, for the provenance.
+
+    Returns:
+        The file, with title, study, windows and provenance; doses are in cells/kg, gains in the unit of the objective.
+
+    Raises:
+        OSError: the disk refused; no file is left.
     """
     from hepatojax.io.provenance import provenance
     from hepatojax.io.run_folder import write_record
@@ -152,6 +171,7 @@ def write_windows(
 
 
 def _study_record(study: WindowStudy) -> dict[str, Any]:
+    """A window and, for each factor of its band, the windows at both ends, with what they have in common."""
     return {
         "name": study.name,
         "unit": "cells/kg",
@@ -177,6 +197,7 @@ def _study_record(study: WindowStudy) -> dict[str, Any]:
 
 
 def _window_record(window: Window) -> dict[str, Any]:
+    """One window: verdict, edges and best dose [cells/kg], number of runs, and the scan that it was found by."""
     return {
         "verdict": str(window.verdict),
         "reason": window.reason,
@@ -197,6 +218,7 @@ def _parts(window: Window) -> dict[str, Any]:
 
 
 def _draw(found: tuple[WindowStudy, ...], folder: Path, parts: StudyParts) -> None:
+    """Gain and harms against the dose, and the band, as PNG in `figures/`."""
     from hepatojax.report.figures.window import window_bars, window_curves
 
     (folder / CURVES).parent.mkdir(exist_ok=True)

@@ -1,4 +1,8 @@
-"""Chronic start states kept between runs, for one scenario, one code and one set of numbers."""
+"""Chronic start states kept between runs, for one scenario, one code and one set of numbers.
+
+A state lies in a folder of its own as a checkpoint of `hepatojax.io.snapshots`. The folder is named after its key and
+the package's own source, so what other code or other numbers have made is never found. Old folders are not removed.
+"""
 
 from __future__ import annotations
 
@@ -18,6 +22,9 @@ class PresetFolder:
     """A folder of start states, one for each key; a key from other code or other numbers finds nothing.
 
     A folder that cannot be used costs time and nothing else: it is warned of once, and states last for the process.
+
+    Args:
+        folder: made when the first state is saved.
     """
 
     def __init__(self, folder: Path):
@@ -27,7 +34,14 @@ class PresetFolder:
         self._warned = False
 
     def load(self, key: str) -> dict[str, Any] | None:
-        """The state kept under a key, or None."""
+        """The state kept under a key, or None.
+
+        Args:
+            key: the text that it was saved under.
+
+        Returns:
+            Name -> array as it was saved. A damaged file is set aside as `.bad`, and counts as nothing kept.
+        """
         place = self._place(key)
         try:
             kept = newest_checkpoint(place) if place.is_dir() else None
@@ -37,11 +51,11 @@ class PresetFolder:
         return self._unsaved.get(key) if kept is None else kept.tree
 
     def save(self, key: str, state: dict[str, np.ndarray]) -> None:
-        """Keep a state under a key.
+        """Keep a state under a key, durably; where the disk refuses, for this process, with one warning.
 
         Args:
             key: text that says everything the state depends on but the code.
-            state: name -> array.
+            state: name -> array, kept bit for bit.
         """
         place = self._place(key)
         try:
@@ -52,6 +66,7 @@ class PresetFolder:
             self._warn(error)
 
     def _warn(self, error: OSError) -> None:
+        """Say once for the whole folder that it cannot be used; the run goes on."""
         if not self._warned:
             reason = error.strerror or str(error).splitlines()[0]
             message = f"{self._folder}: {reason}; start states are not kept, a later run computes them again"
@@ -59,11 +74,17 @@ class PresetFolder:
         self._warned = True
 
     def _place(self, key: str) -> Path:
+        """The folder of a key: 32 digits of the SHA-256 of key and code, a name that fits any file system."""
         return self._folder / sha256(key + self._code)[:32]
 
 
 def code_hash() -> str:
-    """SHA-256 of the source and the numbers of the package, so that no state outlives the code that made it."""
+    """SHA-256 of the source and the numbers of the package, so that no state outlives the code that made it.
+
+    Returns:
+        64 hexadecimal digits over the bytes of every `.py` and `.toml` file of the package, in the order of their
+        paths.
+    """
     digest = hashlib.sha256()
     root = Path(str(resources.files("hepatojax")))
     for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".toml")):

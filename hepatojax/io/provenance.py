@@ -1,4 +1,11 @@
-"""Where a result comes from: versions, source revision, machine class, flags, scenario and parameters."""
+"""Where a result comes from: versions, source revision, machine class, flags, scenario and parameters.
+
+The entries are text. They stand in the group `provenance` of each result file and in the JSON records of a study: the
+disclaimer, and the scenario whole beside its hash, so that a file says itself what was asked. The machine is told by
+its class, not by its name. Nothing here may stop a run: what cannot be known is empty or "not installed".
+
+Reference: RELIABILITY 2.3.
+"""
 
 from __future__ import annotations
 
@@ -29,13 +36,16 @@ def provenance(
 
     Args:
         scenario_text: resolved scenario in TOML.
-        parameters_hash: of the resolved registry values.
-        device: the device line.
-        precision: dtype of fields.
+        parameters_hash: SHA-256 of the resolved registry values.
+        device: the line that `hepatojax.cli.device.prepare_jax` returns.
+        precision: of fields on the grid, "float32" or "float64".
         command: how the program was called.
 
     Returns:
-        name -> text; names are fit for datasets of the provenance group.
+        name -> text; names are fit for datasets of the provenance group. Times are UTC in ISO 8601, and `flags` holds
+        the environment variables that steer JAX, XLA, devices and threads.
+
+    Reference: RELIABILITY 2.3.
     """
     return {
         "disclaimer": DISCLAIMER,
@@ -56,12 +66,23 @@ def provenance(
 
 
 def sha256(text: str) -> str:
-    """SHA-256 of a text in UTF-8, in hexadecimal."""
+    """SHA-256 of a text in UTF-8, in hexadecimal.
+
+    Args:
+        text: such as a resolved scenario; its line ends count.
+
+    Returns:
+        64 digits.
+    """
     return hashlib.sha256(text.encode()).hexdigest()
 
 
 def source_revision() -> str:
-    """Git commit of the source tree, with "+changes" if files differ from it; empty for an installed package."""
+    """Git commit of the source tree, with "+changes" if files differ from it; empty for an installed package.
+
+    Returns:
+        40 digits; files that git does not track are no change. Empty too where git is missing, slow or refuses.
+    """
     root = Path(__file__).resolve().parents[2]
     if not (root / ".git").exists():
         return ""
@@ -81,6 +102,7 @@ def _git(root: Path, *arguments: str) -> str:
 
 
 def _version(package: str) -> str:
+    """Version of an installed distribution; what is missing is said in words, for a bug report."""
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:

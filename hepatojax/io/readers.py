@@ -1,7 +1,10 @@
 """Guarded readers of label images: a file from elsewhere is checked before a byte of its data is believed.
 
 Beside what `hepatojax.io.guards` names, a NumPy file can carry pickled code. Everything but plain integers stored in
-the file is refused.
+the file is refused. Checks come from cheap to dear: kind of file, signature, header, links and storage, type, shape,
+size, then the values.
+
+Reference: RELIABILITY 3.5 (pickle) and 3.6.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ HDF5_SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 
 class InputFileError(HepatojaxError, ValueError):
-    """An input file is refused; one sentence says which file and why."""
+    """An input file is refused; one sentence says which file and why. The command line ends with exit code 2."""
 
 
 def read_label_image(path: str | Path, dataset: str = "labels") -> UInt8[np.ndarray, "nz ny nx"]:
@@ -41,10 +44,12 @@ def read_label_image(path: str | Path, dataset: str = "labels") -> UInt8[np.ndar
         dataset: path of the dataset within an HDF5 file.
 
     Returns:
-        Labels (nz, ny, nx), uint8.
+        Labels (nz, ny, nx), uint8 [-]; what they mean says `hepatojax.tissue.geometry`.
 
     Raises:
-        InputFileError: not a three-dimensional image of integers 0..255 that lies wholly in this file.
+        InputFileError: not a three-dimensional image of integers 0..255 that lies wholly in this file, or above 2 GiB.
+
+    Reference: RELIABILITY 3.6.
     """
     path = Path(path)
     if not is_regular(path):
@@ -64,6 +69,7 @@ def read_label_image(path: str | Path, dataset: str = "labels") -> UInt8[np.ndar
 
 
 def _read_npy(path: Path, file: BinaryIO) -> np.ndarray:
+    """The array of a `.npy` file of format 1.0 or 2.0, whose header must announce exactly the bytes that follow it."""
     try:
         version = np.lib.format.read_magic(file)
         read_header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
@@ -79,6 +85,7 @@ def _read_npy(path: Path, file: BinaryIO) -> np.ndarray:
 
 
 def _read_hdf5(path: Path, name: str) -> np.ndarray:
+    """The values of a dataset, which are read once storage, type, shape and size are known to be harmless."""
     try:
         with h5py.File(path, "r") as file:
             dataset = _own_dataset(path, file, name)
@@ -107,6 +114,7 @@ def _own_dataset(path: Path, file: h5py.File, name: str) -> h5py.Dataset:
 
 
 def _check_plain_image(path: Path, shape: tuple[int, ...], kind: np.dtype) -> None:
+    """Refuse what is no three-dimensional array of integers, or would take more memory than any label image."""
     if kind.kind not in "iu":
         raise InputFileError(f"{path}: values of type {kind}, a label image holds integers")
     if len(shape) != 3 or min(shape) < 1:

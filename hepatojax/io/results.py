@@ -1,8 +1,14 @@
 """The result file of one arm: written while the run goes on, merged at its end, read lazily.
 
 While running, every saved time is one durable part in `parts/`, and `run.vtkhdf` is a small index (virtual datasets
-over the parts), replaced atomically after each part. At the end the parts are merged into one plain `run.vtkhdf`.
-At any moment `run.vtkhdf` opens with every tool that opens the merged file.
+over the parts), replaced atomically after each part. At the end the parts are merged into one plain `run.vtkhdf`. At
+any moment `run.vtkhdf` opens with every tool that opens the merged file. A kill costs at most the saved time that was
+under way.
+
+A reader believes nothing: links, storage, sizes and shapes are checked before values are read, and an index may point
+to nothing but its own parts. The layout is that of `hepatojax.io.vtkhdf`.
+
+Reference: RELIABILITY 3.4 (writing) and 3.6 (reading).
 """
 
 from __future__ import annotations
@@ -52,7 +58,7 @@ MERGE_LIMIT_BYTES = 2 << 30  # the merged image is built in memory; a larger run
 
 
 class ResultFileError(HepatojaxError, ValueError):
-    """A result file cannot be trusted or read; one sentence says which and why."""
+    """A result file cannot be trusted or read; one sentence says which and why. Exit code 2."""
 
 
 def write_run(
@@ -66,10 +72,17 @@ def write_run(
 
     Args:
         path: the file, by convention `*.vtkhdf`.
-        header: grid, units, static maps, provenance.
+        header: grid, units, static maps, provenance; without a status there, the file says that it is not recorded.
         times_h: saved times (t,) [h].
         fields: name -> values (t, nz, ny, nx) in the unit of the header.
         series: scalars at every macro-step.
+
+    Returns:
+        The file.
+
+    Raises:
+        ValueError: a field of another shape, or a name that is reserved or has no unit in the header.
+        OSError: the disk refused; a file that was there is as it was.
     """
 
     def add_field(file: h5py.File, name: str) -> h5py.Dataset:
@@ -84,10 +97,22 @@ def write_run(
 
 
 class RunWriter:
-    """Writes the result of one arm as it is computed; whatever was appended survives a kill at any later moment."""
+    """Writes the result of one arm as it is computed; whatever was appended survives a kill at any later moment.
+
+    Attributes:
+        header: grid, units, static maps and provenance; `finish` adds the status to it.
+        path: `run.vtkhdf`, which exists after the first `append`.
+
+    Reference: RELIABILITY 3.4.
+    """
 
     def __init__(self, folder: str | Path, header: RunHeader):
-        """Start a new result in `folder`; an earlier result there is removed. The caller holds the folder's lock."""
+        """Start a new result in `folder`; an earlier result there is removed. The caller holds the folder's lock.
+
+        Args:
+            folder: of one arm; made if needed, with `parts/` in it.
+            header: fixed for all saved times.
+        """
         self.header = header
         self.path = Path(folder) / RUN_FILE
         self._parts: list[Path] = []
@@ -107,10 +132,11 @@ class RunWriter:
 
         Args:
             time_h: the saved time [h].
-            fields: name -> values (nz, ny, nx); the same names every time.
-            series: scalars at the macro-steps since the last call.
+            fields: name -> values (nz, ny, nx) in the unit of the header; the same names and types every time.
+            series: scalars at the macro-steps since the last call; the same names every time.
 
         Raises:
+            ValueError: names, types or shapes differ from what is stored already, or a name has no unit in the header.
             OSError: the disk refused; everything appended before is intact.
         """
         types = {name: stored_type(np.asarray(values).dtype) for name, values in fields.items()}
@@ -130,8 +156,12 @@ class RunWriter:
             closing: what is known at the end only, joins the provenance of the file: ledger, and status, which is "ok"
                 or the name of another `Status`.
 
+        Returns:
+            `run.vtkhdf`.
+
         Raises:
-            WriteError: a part was damaged on the disk; the index over the others stays.
+            WriteError: a part was damaged on the disk; the index over all of them stays, without a status.
+            OSError: the disk refused; index and parts stay as they were.
         """
         self.header = replace(self.header, provenance={**self.header.provenance, "status": ENDED, **(closing or {})})
         if sum(part.stat().st_size for part in self._parts) > MERGE_LIMIT_BYTES:
@@ -148,6 +178,7 @@ class RunWriter:
         return self.path
 
     def _write(self, add_field: AddField) -> None:
+        """Replace `run.vtkhdf` by one that holds everything known so far."""
         image = run_image(self.header, self._times_h, tuple(self._fields), add_field, self._series)
         durable_write(self.path, image)
 
@@ -185,11 +216,15 @@ class RunFile:
         times_h: saved times (t,) [h].
         fields: name -> lazy array (t, nz, ny, nx); a slice reads from the file.
         static: name -> map (nz, ny, nx).
-        series_times_h, series: macro-steps [h] (n,) and name -> values (n,).
-        units, meanings: of every field and map.
-        series_units, series_meanings: of every series, which may have the name of a field.
+        series_times_h: ends of macro-steps (n,) [h].
+        series: name -> values (n,).
+        units: of every field and map.
+        meanings: of every field and map, one line each.
+        series_units: of every series, which may have the name of a field.
+        series_meanings: of every series, one line each.
         provenance: name -> text.
         merged: False while fields lie in parts, because the run has not ended or is above 2 GiB.
+        file: handle that the lazy arrays read through.
     """
 
     path: Path
@@ -210,7 +245,15 @@ class RunFile:
     file: h5py.File
 
     def field_at(self, name: str, time_h: float) -> Shaped[np.ndarray, "nz ny nx"]:
-        """The field (nz, ny, nx) at the saved time nearest to `time_h`."""
+        """The field (nz, ny, nx) at the saved time nearest to `time_h`.
+
+        Args:
+            name: of a saved field.
+            time_h: since the start of the run [h].
+
+        Returns:
+            Values in `units[name]`, read now.
+        """
         return self.fields[name][int(np.argmin(np.abs(self.times_h - time_h)))]
 
     @property
@@ -238,9 +281,14 @@ def open_run(path: str | Path) -> RunFile:
     Args:
         path: `run.vtkhdf`, or the folder that holds it.
 
+    Returns:
+        The result. Times, maps, series and provenance are read, fields are not.
+
     Raises:
         ResultFileError: not a HepatoJAX result, a part is missing, it points outside its own folder, or it announces
-            more than it holds.
+            more than it holds or than 4 GiB of what is read at once. The file is closed again.
+
+    Reference: RELIABILITY 3.6.
     """
     path = Path(path) / RUN_FILE if Path(path).is_dir() else Path(path)
     if not is_regular(path):
@@ -257,7 +305,14 @@ def open_run(path: str | Path) -> RunFile:
 
 
 def describe_run(path: str | Path) -> str:
-    """A page of text about a result: grid, times, what is stored in which unit, last values, provenance."""
+    """A page of text about a result: grid, times, what is stored in which unit, last values, provenance.
+
+    Args:
+        path: as in `open_run`.
+
+    Raises:
+        ResultFileError: as `open_run`.
+    """
     with open_run(path) as run:
         nz, ny, nx = run.shape
         hz, hy, hx = run.spacing_um
@@ -293,6 +348,7 @@ def _read_run(path: Path, file: h5py.File) -> RunFile:
 
 
 def _contents(path: Path, file: h5py.File) -> RunFile:
+    """The opened result, once links, storage, sizes and shapes of everything in it have been checked."""
     time = _plain(path, file, "time")
     shape = tuple(_plain(path, file, axis).size for axis in "zyx")
     arrays = {name: _own(path, file, name) for name in map(str, file) if name not in RESERVED_NAMES}
@@ -359,6 +415,7 @@ def _require_room(path: Path, eager: Iterable[h5py.Dataset]) -> None:
 
 
 def _require_shape(path: Path, arrays: Mapping[str, h5py.Dataset], shape: tuple[int, ...]) -> None:
+    """Refuse the first array of another shape, and one that has no axis at all."""
     for name, array in arrays.items():
         if array.shape != shape or not array.shape:
             raise ResultFileError(f"{path}: {name} has shape {array.shape}, wanted is {shape}")
@@ -403,6 +460,7 @@ def _require_part(part: Path, names: Iterable[str], shape: tuple[int, ...]) -> N
 
 
 def _joined(before: Series, after: Series) -> Series:
+    """Series of two consecutive stretches of time, one after the other; a name cannot come later or end sooner."""
     if not before.values:
         return after
     if set(before.values) != set(after.values):

@@ -1,4 +1,11 @@
-"""The folder of a run: OUT/<arm>/{run.vtkhdf, summary.json, scenario.toml, parts/}, owned by one process at a time."""
+"""The folder of a run: OUT/<arm>/{run.vtkhdf, summary.json, scenario.toml, parts/}, owned by one process at a time.
+
+A command owns a folder by `flock` on its file `.lock`, which the system frees when the process ends, however it ends.
+HDF5's own lock is not relied on: a common environment variable switches it off. Small files are written durably, and
+`summary.json` is the last one that an arm writes: where it is missing, no run of that arm has ended.
+
+Reference: RELIABILITY 3.4.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +38,13 @@ class RunFolderLocked(HepatojaxError, RuntimeError):
 def arm_folder(out: str | Path, arm: str) -> Path:
     """The folder of one arm, made if needed.
 
+    Args:
+        out: output folder of the command.
+        arm: its name, which becomes that of the folder.
+
+    Returns:
+        `out/arm`.
+
     Raises:
         OutputError: the name of the arm cannot be the name of a folder inside `out`, or a file is in the way.
     """
@@ -48,8 +62,16 @@ def arm_folder(out: str | Path, arm: str) -> Path:
 def locked_arms(out: str | Path, arms: Sequence[str]) -> Iterator[dict[str, Path]]:
     """The folders of all arms, made and owned for the length of the block, so that faults show before any work.
 
+    Args:
+        out: output folder of the command.
+        arms: names, each once.
+
+    Yields:
+        Name -> folder, in the order of the names.
+
     Raises:
-        OutputError: a folder cannot be made. RunFolderLocked: another process owns one.
+        OutputError: a folder cannot be made.
+        RunFolderLocked: another process owns one; folders that were made stay.
     """
     with ExitStack() as locks:
         folders = {arm: arm_folder(out, arm) for arm in arms}
@@ -62,8 +84,15 @@ def locked_arms(out: str | Path, arms: Sequence[str]) -> Iterator[dict[str, Path
 def locked(folder: Path) -> Iterator[None]:
     """Own a run folder for the length of the block; the lock ends with the process, however it ends.
 
+    The file `.lock` stays: it says which process, on which machine and since when (UTC) has owned the folder last.
+
+    Args:
+        folder: an existing one.
+
     Raises:
         RunFolderLocked: names the process, machine and time of the owner.
+
+    Reference: RELIABILITY 3.4.
     """
     handle = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o666)
     try:
@@ -81,30 +110,66 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def write_summary(folder: Path, summary: Mapping[str, Any]) -> Path:
-    """Write `summary.json`, see `write_record`."""
+    """Write `summary.json`, see `write_record`.
+
+    Args:
+        folder: of one arm.
+        summary: how the run ended, what it cost and what came out; units stand beside the endpoints.
+
+    Returns:
+        The file.
+    """
     return write_record(folder / SUMMARY_FILE, summary)
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> Path:
-    """Write a JSON file so that a crash leaves the old one or the new one; what is not finite becomes null."""
+    """Write a JSON file so that a crash leaves the old one or the new one; what is not finite becomes null.
+
+    Args:
+        path: in an existing folder.
+        record: nested tables, lists, text and numbers; arrays and array scalars become lists and numbers.
+
+    Returns:
+        The file, ASCII with an indent of two.
+
+    Raises:
+        OSError: the disk refused; an earlier file is as it was.
+    """
     durable_write(path, (json.dumps(_plain(record), indent=2, allow_nan=False) + "\n").encode())
     return path
 
 
 def remove_summary(folder: Path) -> None:
-    """Take back what an earlier run said, so that a killed one cannot be mistaken for it."""
+    """Take back what an earlier run said, so that a killed one cannot be mistaken for it.
+
+    Args:
+        folder: of one arm, owned by the caller.
+    """
     remove_files(folder, (SUMMARY_FILE,))
 
 
 def remove_files(folder: Path, names: Iterable[str]) -> None:
-    """Take back files that an earlier command has left in a folder or below it, in this order, as far as they exist."""
+    """Take back files that an earlier command has left in a folder or below it, in this order, as far as they exist.
+
+    Args:
+        folder: owned by the caller; its own names are synchronised at the end, those of folders below it are not.
+        names: paths relative to the folder.
+    """
     for name in names:
         (folder / name).unlink(missing_ok=True)
     synchronise_folder(folder)
 
 
 def write_scenario(folder: Path, text: str) -> Path:
-    """Write the resolved scenario beside the results."""
+    """Write the resolved scenario beside the results.
+
+    Args:
+        folder: of one arm, or of a study.
+        text: TOML of `scenario_to_toml`, which `hepatojax run` takes again.
+
+    Returns:
+        `scenario.toml` in the folder.
+    """
     path = folder / SCENARIO_FILE
     durable_write(path, text.encode())
     return path

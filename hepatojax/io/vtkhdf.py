@@ -7,6 +7,10 @@
     /provenance/...      versions, scenario, parameters, as text
     /VTKHDF              ImageData: CellData holds hard links to the fields and maps, Steps/Values a copy of the time
 
+Arrays keep the solver's order (z, y, x), so nothing is transposed; the VTK attributes alone are in the order x, y, z.
+Steps/Values is a copy because h5netcdf could find the axis `time` under that name if it were a hard link. Truth values
+are stored as 0 and 1, and the filters are gzip, shuffle and fletcher32, which VTK reads without a plug-in.
+
 Reference: VTKHDF 2.0 file format (VTK documentation); CF-1.11 dimension scales; measured rules in ECOSYSTEM 1.2.
 """
 
@@ -47,7 +51,12 @@ class Described(Protocol):
 
 @dataclass(frozen=True)
 class Quantity:
-    """Unit and meaning of a stored array."""
+    """Unit and meaning of a stored array.
+
+    Attributes:
+        unit: as text in the spelling of `hepatojax.units`, "-" for none.
+        meaning: one line for readers; where it is empty, the name with blanks stands in.
+    """
 
     unit: str
     meaning: str = ""
@@ -78,12 +87,21 @@ class RunHeader:
 
     @property
     def chunk(self) -> tuple[int, int, int, int]:
-        """Chunk of one field at one time."""
+        """Chunk of one field at one time.
+
+        Returns:
+            (1, cz, cy, cx), at most 64 cells along each axis.
+
+        Reference: ECOSYSTEM 1.4.
+        """
         nz, ny, nx = (min(n, CHUNK_CELLS) for n in self.shape)
         return 1, nz, ny, nx
 
     def quantity(self, name: str) -> Described:
         """Unit and meaning of a field or map.
+
+        Args:
+            name: under which it is to be stored.
 
         Raises:
             ValueError: the name cannot stand in the file, or has no unit.
@@ -93,6 +111,9 @@ class RunHeader:
     def series_quantity(self, name: str) -> Described:
         """Unit and meaning of a series.
 
+        Args:
+            name: under which it is to be stored in the group `series`.
+
         Raises:
             ValueError: the name cannot stand in the file, or has no unit.
         """
@@ -100,6 +121,7 @@ class RunHeader:
 
 
 def _described(quantities: Mapping[str, Described], name: str) -> Described:
+    """The entry of a name that is fit for VTK, where "/" and "." have a meaning, and is none of the file's own."""
     if name in RESERVED_NAMES or "/" in name or "." in name:
         raise ValueError(f"{name!r} cannot be the name of a stored quantity: it is reserved or holds '/' or '.'")
     if name not in quantities:
@@ -109,7 +131,12 @@ def _described(quantities: Mapping[str, Described], name: str) -> Described:
 
 @dataclass(frozen=True)
 class Series:
-    """Scalars at every macro-step: times [h] (n,) and name -> values (n,)."""
+    """Scalars at every macro-step, in the units of the header.
+
+    Attributes:
+        times_h: ends of the macro-steps (n,) [h].
+        values: name -> values (n,).
+    """
 
     times_h: Float[np.ndarray, " n"] = field(default_factory=lambda: np.zeros(0))
     values: Mapping[str, Float[np.ndarray, " n"]] = field(default_factory=dict)
@@ -129,6 +156,14 @@ def run_image(
         fields: names of the fields that change with time.
         add_field: creates the dataset (t, nz, ny, nx) of that name at the root of the file.
         series: scalars at every macro-step.
+
+    Returns:
+        The HDF5 image, to be written by `hepatojax.io.snapshots.durable_write`.
+
+    Raises:
+        ValueError: a field, map or series has a reserved name or no unit.
+
+    Reference: ECOSYSTEM 1.2.
     """
     with memory_file() as file:
         file.attrs.update({"Conventions": "CF-1.11", "title": header.title, "source": "HepatoJAX"})
@@ -145,7 +180,18 @@ def run_image(
 
 
 def part_image(header: RunHeader, fields: Mapping[str, Shaped[np.ndarray, "nz ny nx"]]) -> bytes:
-    """The bytes of a part: every field (nz, ny, nx) at one saved time, chunked and compressed as in the run file."""
+    """The bytes of a part: every field (nz, ny, nx) at one saved time, chunked and compressed as in the run file.
+
+    Args:
+        header: of the run.
+        fields: name -> values (nz, ny, nx) in the unit of the header.
+
+    Returns:
+        The HDF5 image of datasets (1, nz, ny, nx), whose chunks can be copied into the merged file as they are.
+
+    Raises:
+        ValueError: a field of another shape than the grid's, or without a unit.
+    """
     with memory_file() as file:
         for name, values in fields.items():
             array = np.asarray(values)
@@ -156,20 +202,40 @@ def part_image(header: RunHeader, fields: Mapping[str, Shaped[np.ndarray, "nz ny
 
 
 def stored_type(kind: np.dtype) -> np.dtype:
-    """The type in which values are stored: truth values become 0 and 1, which VTK can read."""
+    """The type in which values are stored: truth values become 0 and 1, which VTK can read.
+
+    Args:
+        kind: type of the values in memory.
+
+    Reference: ECOSYSTEM 1.2.
+    """
     return np.dtype(np.uint8) if kind.kind == "b" else kind
 
 
 def create_compressed(
     group: h5py.Group, name: str, data: np.ndarray, chunk: tuple[int, ...], **keywords: Any
 ) -> h5py.Dataset:
-    """A compressed dataset with a checksum on every chunk, in the type that is stored."""
+    """A compressed dataset with a checksum on every chunk, in the type that is stored.
+
+    Args:
+        group: the file, or a group of it.
+        name: of the dataset in the group.
+        data: the whole array; its first axis is time, `static` or the macro-step.
+        chunk: length of a chunk along each axis.
+        keywords: passed to h5py, such as `maxshape`.
+
+    Returns:
+        The dataset, with shuffle, gzip 1 and fletcher32 on its chunks.
+
+    Reference: ECOSYSTEM 1.4; RELIABILITY 0, finding 6 (without a checksum, flipped bits read as wrong numbers).
+    """
     array = np.asarray(data)
     array = array.astype(stored_type(array.dtype), copy=False)
     return group.create_dataset(name, data=array, chunks=chunk, **COMPRESSION, **keywords)
 
 
 def _add_axes(file: h5py.File, header: RunHeader, times_h: Sequence[float]) -> None:
+    """Dimension scales: saved times [h], cell centres (i + 1/2) h [um], and the axis of length one of static maps."""
     time = file.create_dataset("time", data=np.asarray(times_h, dtype=np.float64))
     _make_scale(time, "time", Quantity("h", "time since the start of the run"))
     for axis, cells, spacing in zip("zyx", header.shape, header.spacing_um, strict=True):
@@ -200,6 +266,7 @@ def _add_view(file: h5py.File, header: RunHeader, times_h: Sequence[float], fiel
 
 
 def _add_series(group: h5py.Group, header: RunHeader, series: Series) -> None:
+    """The scalars of every macro-step in float64, on a time axis of their own, finer than that of the fields."""
     time = _series_dataset(group, "time", series.times_h)
     _make_scale(time, "time", Quantity("h", "time since the start of the run"))
     for name, values in series.values.items():
@@ -209,6 +276,7 @@ def _add_series(group: h5py.Group, header: RunHeader, series: Series) -> None:
 
 
 def _series_dataset(group: h5py.Group, name: str, values: np.ndarray) -> h5py.Dataset:
+    """A dataset (n,) in chunks of at most 4096 values."""
     chunk = min(max(len(values), 1), SERIES_CHUNK)
     return create_compressed(group, name, np.asarray(values, dtype=np.float64), (chunk,), maxshape=(None,))
 
@@ -221,6 +289,7 @@ def _add_provenance(group: h5py.Group, provenance: Mapping[str, Any]) -> None:
 
 
 def _describe(dataset: h5py.Dataset, quantity: Described, axes: tuple[str, ...]) -> None:
+    """Label an array, and name its axes by the dimension scales at the root of the file."""
     _label(dataset, quantity)
     for number, axis in enumerate(axes):
         dataset.dims[number].attach_scale(dataset.file[axis])
@@ -232,5 +301,6 @@ def _make_scale(dataset: h5py.Dataset, name: str, quantity: Described) -> None:
 
 
 def _label(dataset: h5py.Dataset, quantity: Described) -> None:
+    """Give a dataset its unit and meaning in the attributes of CF, `units` and `long_name`."""
     dataset.attrs["units"] = quantity.unit
     dataset.attrs["long_name"] = quantity.meaning or str(dataset.name).rsplit("/", 1)[-1].replace("_", " ")

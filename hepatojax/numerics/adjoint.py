@@ -1,4 +1,11 @@
-"""Loops over many equal steps or items, and what their reverse pass keeps of them."""
+"""Loops over many equal steps or items, and what their reverse pass keeps of them.
+
+The adjoint is that of the discrete scheme, never an integration backward in time. Of a step a reverse pass keeps what
+entered it and the solutions in it that carry the name `SOLUTION`; the pointwise work between them is done anew. Which
+states of a long run are kept at all is a choice between memory and one more forward pass.
+
+Reference: NUMERICS decision 9.
+"""
 
 from __future__ import annotations
 
@@ -71,8 +78,11 @@ def one_by_one(function: Callable[[Any], Any], inputs: Any) -> Any:
     Without it the reverse pass of a loop stacks all that the derivative of every item needs, and copies the stacks.
 
     Args:
-        function: of one item.
+        function: of one item, any pytree of arrays; traced once for all.
         inputs: any pytree of arrays, items leading.
+
+    Returns:
+        What the function gives of each item, items leading.
     """
     return in_turn(lambda nothing, item: (nothing, function(item)), (), inputs)[1]
 
@@ -98,6 +108,13 @@ def _keeping_solutions(body: Callable[..., Any]) -> Callable[..., Any]:
 
 def segments_of(count: int, checkpoints: int | None = None) -> int:
     """Number of segments of a two-level adjoint: the one asked for, or the largest divisor up to the square root.
+
+    Args:
+        count: number of steps n.
+        checkpoints: segments asked for; None leaves the choice to the rule.
+
+    Returns:
+        s, a divisor of n: the reverse pass keeps about s + n / s steps, least at s = sqrt(n).
 
     Raises:
         ValueError: the number asked for does not divide the steps; names those that do.

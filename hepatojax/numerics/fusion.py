@@ -26,6 +26,9 @@ def computed_once(fields: Any) -> Any:
 
     Args:
         fields: an array or a pytree of arrays, kept together; scalars and plain numbers are left alone.
+
+    Returns:
+        The same pytree with the same values, unit and shape of every leaf.
     """
     leaves, structure = jax.tree.flatten(fields)
     kept = iter(_keep([leaf for leaf in leaves if jnp.ndim(leaf)]))
@@ -48,6 +51,7 @@ def _behind_a_loop(*fields: Array) -> Sequence[Array]:
 
 
 def _kept_jvp(fields: Sequence[Array], tangents: Sequence[Any]) -> tuple[Sequence[Array], Sequence[Any]]:
+    """Tangents are kept as their fields are, for they have as many readers."""
     return _kept.bind(*fields), _but_zeros(tangents)
 
 

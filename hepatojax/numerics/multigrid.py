@@ -45,9 +45,14 @@ def coarsening_plan(
 
     Args:
         shape: cells (nz, ny, nx).
-        spacing: (hz, hy, hx).
-        conductivity: relative conductivity along each axis.
+        spacing: (hz, hy, hx) [um]; only ratios count.
+        conductivity: k along each axis (z, y, x), relative to each other [-].
         coarsest_cells: coarsening stops at this number of cells or below.
+
+    Returns:
+        For each level, finest first, the axes (0, 1, 2 for z, y, x) along which the next one has half the cells.
+
+    Reference: NUMERICS decision 3.
     """
     cells, h, plan = list(shape), list(spacing), []
     while math.prod(cells) > coarsest_cells:
@@ -61,7 +66,13 @@ def coarsening_plan(
 
 @pytree
 class Hierarchy:
-    """Operators of all levels, finest first, plain and by colour; `plan[k]` are the axes halved below level k."""
+    """Operators of all levels, finest first, plain and by colour.
+
+    Attributes:
+        operators: A of each level, in the unit of the finest.
+        boards: the same operators by colour, for the smoother.
+        plan: `plan[k]` are the axes halved below level k.
+    """
 
     operators: tuple[Operator, ...]
     boards: tuple[Checkerboard, ...]
@@ -88,9 +99,13 @@ def build_hierarchy(forward: Faces, backward: Faces, sink: Float[Array, "nz ny n
     """Operators of all levels of fluxes  F = forward u_i - backward u_j  and a sink; see `assemble`.
 
     Args:
-        forward, backward: per axis (z, y, x), upper face of each cell, (nz, ny, nx); equal for diffusion.
-        sink: s >= 0, same unit.
+        forward: per axis (z, y, x), coefficient of the cell below its upper face, >= 0, each (nz, ny, nx).
+        backward: of the cell above that face; equal to `forward` for diffusion.
+        sink: s >= 0, first-order loss of each cell, same unit, (nz, ny, nx).
         plan: from `coarsening_plan`.
+
+    Returns:
+        The operators, one more than the plan has levels.
     """
     operators = [assemble(forward, backward, sink)]
     for axes in plan:
@@ -106,7 +121,15 @@ def _by_colour(operators: list[Operator], plan: Plan) -> Hierarchy:
 
 
 def restrict(field: Array, axes: tuple[int, ...]) -> Array:
-    """Sum over the fine cells of each coarse cell; odd sizes are padded by an empty cell."""
+    """Sum over the fine cells of each coarse cell; odd sizes are padded by an empty cell.
+
+    Args:
+        field: amount or coefficient of each fine cell [any unit], (nz, ny, nx).
+        axes: those to halve, 0, 1, 2 for z, y, x.
+
+    Returns:
+        The sums [same unit], with half the cells, rounded up, along those axes.
+    """
     for axis in axes:
         pairs = _pairs(field, axis)
         first, last = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
@@ -115,7 +138,16 @@ def restrict(field: Array, axes: tuple[int, ...]) -> Array:
 
 
 def prolong(field: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array:
-    """The value of its coarse cell in each fine cell; the transpose of `restrict`."""
+    """The value of its coarse cell in each fine cell; the transpose of `restrict`.
+
+    Args:
+        field: on the coarse cells [any unit].
+        axes: those that were halved.
+        shape: of the fine grid (nz, ny, nx); cuts off the padding of an odd size.
+
+    Returns:
+        The values on the fine cells [same unit].
+    """
     for axis in axes:
         field = lax.slice_in_dim(jnp.repeat(field, 2, axis=axis), 0, shape[axis], axis=axis)
     return field
@@ -125,10 +157,15 @@ def prolong(field: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Arra
 def v_cycle(hierarchy: Hierarchy, rhs: Float[Array, "nz ny nx"], sweeps: int = SWEEPS) -> Float[Array, "nz ny nx"]:
     """One V-cycle from zero: an approximate A^-1 rhs, linear in rhs; symmetric if A is.
 
+    Sweeps from zero, red first; the residual summed to the coarse cells; its correction spread; sweeps, black first.
+
     Args:
         hierarchy: of A.
-        rhs: (nz, ny, nx).
+        rhs: b [any unit], (nz, ny, nx).
         sweeps: before and after the correction of each level but the coarsest, which has its own number.
+
+    Returns:
+        x [unit of b over that of A], (nz, ny, nx).
     """
     board = hierarchy.boards[0]
     load = board.scaled(rhs)
@@ -165,6 +202,15 @@ def preconditioner(
 
     A preconditioner needs no more digits, and half the memory traffic is half the time; the answer keeps the digits of
     the conjugate gradients around it.
+
+    Args:
+        conductance: T per axis (z, y, x) of the upper face of each cell, each (nz, ny, nx).
+        sink: s >= 0 in the unit of T, (nz, ny, nx).
+        plan: from `coarsening_plan`.
+        size: what residuals are divided by, > 0 [their unit]; that of the right-hand side.
+
+    Returns:
+        r -> approximate A^-1 r, both (nz, ny, nx) in the precision of r.
     """
     single = tuple(t.astype(jnp.float32) for t in conductance)
     hierarchy = build_hierarchy(single, single, sink.astype(jnp.float32), plan)
@@ -188,9 +234,16 @@ def multigrid_solve(
     """Solve  sum of T (u_i - u_j) + s_i u_i = b_i  by conjugate gradients with one V-cycle.
 
     Args:
-        conductance, sink, plan: as for `build_hierarchy`.
-        rhs, guess: (nz, ny, nx).
-        tolerance, scale: as for `conjugate_gradient`.
+        conductance: T per axis (z, y, x) of the upper face of each cell [any unit], each (nz, ny, nx).
+        sink: s >= 0 in the unit of T, (nz, ny, nx).
+        rhs: b [unit of T times that of u], (nz, ny, nx).
+        guess: u to start from, (nz, ny, nx).
+        plan: from `coarsening_plan`.
+        tolerance: relative to `scale` [-].
+        scale: as for `conjugate_gradient`; |b| by default.
+
+    Returns:
+        u with the evidence of the solve; 300 iterations leave `converged` False.
 
     Reference: NUMERICS decision 3.
     """
@@ -216,7 +269,12 @@ def _pairs(field: Array, axis: int) -> Array:
 
 
 def _coarse_face(forward: Array, backward: Array, axis: int, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Coefficients of the coarse faces along an axis, from those of the fine faces that make them up."""
+    """Coefficients of the coarse faces along an axis, from those of the fine faces that make them up.
+
+        net = sum (f - b),   both = w sum min(f, b);   f' = both + max(net, 0),   b' = both + max(-net, 0)
+
+    w is one half where the axis itself is halved, else 1: a net flow adds up, a conductance falls with distance.
+    """
     if axis in axes:
         forward, backward = (
             lax.index_in_dim(_pairs(face, axis), 1, axis + 1, keepdims=False) for face in (forward, backward)

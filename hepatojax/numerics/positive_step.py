@@ -34,9 +34,16 @@ RatesFunction = Callable[[States], Rates]
 class Budget:
     """Where a state's change over one step came from, each term from the very rates that the step used.
 
-    All are integrals over the step in the unit of the state, per volume at the start of the step, so that
-    y_start + produced + received + arrived - lost - left = y_end x volume ratio. Cells beyond the first that a
-    transfer of gain > 1 gives count as produced.
+        y_start + produced + received + arrived - lost - left = y_end x volume ratio
+
+    All are integrals over the step in the unit of the state, per volume at the start of the step, in its shape.
+
+    Attributes:
+        produced: by P; cells beyond the first that a transfer of gain > 1 gives count here.
+        received: from other states by transfers.
+        arrived: from sources inside the step.
+        lost: by D y.
+        left: by transfers, to other states.
     """
 
     produced: State
@@ -126,13 +133,20 @@ def predict_middle(
 ) -> States:
     """First-order estimate of the states at the middle of a step, at which quasi-steady fields are solved.
 
+        y_m = step of h / 2 from y_n + early, rates at y_n + early;   then + between / 2
+
     Args:
-        states, rates_function, step_h, diluted: as `step_states`; `step_h` is the whole step.
+        states: y_n at the start, name -> array of any shape.
+        rates_function: states -> `Rates` [unit/h and 1/h]; all coefficients non-negative.
+        step_h: h, the whole step [h].
+        diluted: states that are densities in the growing volume.
         volume_ratio_middle: volume at the middle over the volume at the start [-].
         sources: arrivals of the whole step, which count with their mean over it.
 
     Returns:
         The states at the middle, positive.
+
+    Reference: NUMERICS decision 7.
     """
     sources = _like_states(states, sources or {})
     seen = _added(states, {name: arrival.early for name, arrival in sources.items()})
@@ -145,7 +159,15 @@ def predict_middle(
 
 
 def connected_groups(names: tuple[str, ...], transfers: tuple[Transfer, ...]) -> tuple[tuple[str, ...], ...]:
-    """Names that transfers join, directly or through others, in the order of `names`."""
+    """Names that transfers join, directly or through others, in the order of `names`.
+
+    Args:
+        names: of all states.
+        transfers: whose rates play no part here.
+
+    Returns:
+        The groups; a state without partner is a group of its own.
+    """
     group = {name: {name} for name in names}
     for transfer in transfers:
         joined = group[transfer.source] | group[transfer.target]
@@ -199,6 +221,7 @@ def _leaving(rates: _Coefficients, name: str) -> Array:
 
 
 def _check_dilution(groups: tuple[tuple[str, ...], ...], diluted: tuple[str, ...]) -> None:
+    """Refuse a group of which some members are diluted: an implicit step holds its amounts per one volume."""
     for group in groups:
         if len({name in diluted for name in group}) > 1:
             raise ValueError(f"transfers join diluted and undiluted states: {', '.join(group)}")

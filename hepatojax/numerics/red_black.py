@@ -25,7 +25,9 @@ class Half:
 
     Attributes:
         weights: upper and lower along z, upper and lower along y, along x the neighbour at the same i and the other
-            one.
+            one [-].
+        diagonal: of the operator, in its unit; 1 in a cell of padding.
+        colour: `RED` or `BLACK`.
     """
 
     weights: tuple[Float[Array, "nz ny half"], ...]
@@ -33,11 +35,26 @@ class Half:
     colour: int = static()
 
     def solved(self, rhs: Float[Array, "nz ny half"], other: Float[Array, "nz ny half"]) -> Float[Array, "nz ny half"]:
-        """The cells of this colour that solve their own rows; rhs is over the diagonal, `other` the other colour."""
+        """The cells of this colour that solve their own rows, u_i = b_i / d_i + sum of w u_neighbour.
+
+        Args:
+            rhs: b / d of this colour, packed [unit of u].
+            other: u of the other colour, packed.
+
+        Returns:
+            u of this colour, packed (nz, ny, nx/2).
+        """
         return rhs + self.gathered(other)
 
     def gathered(self, other: Float[Array, "nz ny half"]) -> Float[Array, "nz ny half"]:
-        """Weighted sum of the six neighbours of the cells of this colour; `other` is the other colour."""
+        """Weighted sum of the six neighbours of the cells of this colour.
+
+        Args:
+            other: u of the other colour, which all neighbours have, packed.
+
+        Returns:
+            sum of w u_neighbour [unit of u], packed (nz, ny, nx/2).
+        """
         near = [shift(other, axis) for axis in (0, 1) for shift in (upper_neighbour, lower_neighbour)]
         second = _second(other.shape, self.colour)
         beside = jnp.where(second, upper_neighbour(other, 2), lower_neighbour(other, 2))
@@ -46,19 +63,41 @@ class Half:
 
 @pytree
 class Checkerboard:
-    """An operator by colour; `cells_x` is the unpadded length of a row."""
+    """An operator by colour.
+
+    Attributes:
+        red: rows of the red cells.
+        black: rows of the black cells.
+        cells_x: unpadded length of a row, nx.
+    """
 
     red: Half
     black: Half
     cells_x: int = static()
 
     def scaled(self, rhs: Float[Array, "nz ny nx"]) -> Pair:
-        """A right-hand side by colour, over the diagonal."""
+        """A right-hand side by colour, over the diagonal.
+
+        Args:
+            rhs: b [unit of A u], (nz, ny, nx).
+
+        Returns:
+            b / d of the red and of the black cells [unit of u], packed.
+        """
         red, black = split(rhs)
         return red / self.red.diagonal, black / self.black.diagonal
 
     def red_black(self, rhs: Pair, guess: Pair, sweeps: int) -> Pair:
-        """Gauss-Seidel sweeps, red cells first; rhs from `scaled`."""
+        """Gauss-Seidel sweeps, red cells first.
+
+        Args:
+            rhs: from `scaled`.
+            guess: u by colour, packed; what it says of red is not read.
+            sweeps: over both colours.
+
+        Returns:
+            u by colour, packed, with the black rows exact.
+        """
 
         def sweep(_: Array, pair: Pair) -> Pair:
             red = self.red.solved(rhs[RED], pair[BLACK])
@@ -67,7 +106,16 @@ class Checkerboard:
         return lax.fori_loop(0, sweeps, sweep, guess)
 
     def black_red(self, rhs: Pair, guess: Pair, sweeps: int) -> Pair:
-        """Gauss-Seidel sweeps, black cells first; the transposed order of `red_black`."""
+        """Gauss-Seidel sweeps, black cells first; the transposed order of `red_black`.
+
+        Args:
+            rhs: from `scaled`.
+            guess: u by colour, packed; what it says of black is not read.
+            sweeps: over both colours.
+
+        Returns:
+            u by colour, packed, with the red rows exact.
+        """
 
         def sweep(_: Array, pair: Pair) -> Pair:
             black = self.black.solved(rhs[BLACK], pair[RED])
@@ -79,6 +127,13 @@ class Checkerboard:
         """`red_black` from zero, and the residual of the red cells; that of the black ones is zero.
 
         The first red half-sweep is then the right-hand side itself, and one more at the end gives the residual.
+
+        Args:
+            rhs: from `scaled`.
+            sweeps: over both colours.
+
+        Returns:
+            u by colour; and b - A u of the red cells [unit of A u]; all packed.
         """
 
         def sweep(_: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
@@ -91,13 +146,27 @@ class Checkerboard:
 
 
 def checkerboard(operator: Operator) -> Checkerboard:
-    """The operator by colour."""
+    """The operator by colour.
+
+    Args:
+        operator: A; its coefficients are divided by the diagonal of the row that they stand in.
+
+    Returns:
+        Its rows, red and black apart.
+    """
     red, black = (_half(operator, colour) for colour in (RED, BLACK))
     return Checkerboard(red, black, operator.diagonal.shape[2])
 
 
 def split(field: Float[Array, "nz ny nx"]) -> Pair:
-    """Red and black cells of a field, packed."""
+    """Red and black cells of a field, packed.
+
+    Args:
+        field: [any unit], (nz, ny, nx).
+
+    Returns:
+        Red and black, each (nz, ny, nx/2), with nx rounded up to an even number.
+    """
     pairs = _pairs(field)
     second = _second(pairs.shape[:3], RED)
     first, last = pairs[..., 0], pairs[..., 1]
@@ -105,7 +174,15 @@ def split(field: Float[Array, "nz ny nx"]) -> Pair:
 
 
 def join(pair: Pair, cells_x: int) -> Float[Array, "nz ny nx"]:
-    """The field of packed red and black cells."""
+    """The field of packed red and black cells.
+
+    Args:
+        pair: red and black [any unit], each (nz, ny, nx/2).
+        cells_x: nx, which cuts the padding of an odd row.
+
+    Returns:
+        The field, (nz, ny, nx).
+    """
     red, black = pair
     second = _second(red.shape, RED)
     both = jnp.stack([jnp.where(second, black, red), jnp.where(second, red, black)], axis=-1)
@@ -113,6 +190,7 @@ def join(pair: Pair, cells_x: int) -> Float[Array, "nz ny nx"]:
 
 
 def _half(operator: Operator, colour: int) -> Half:
+    """Rows of one colour: each neighbour's coefficient, packed like the cell whose row it stands in."""
     diagonal = _one_colour(operator.diagonal, colour, 1)
     upper = [_one_colour(b, colour) / diagonal for b in operator.backward]
     lower = [_one_colour(lower_neighbour(operator.forward[a], a), colour) / diagonal for a in AXES]
@@ -122,6 +200,7 @@ def _half(operator: Operator, colour: int) -> Half:
 
 
 def _one_colour(field: Array, colour: int, padding: float = 0) -> Array:
+    """The cells of one colour, packed; `padding` fills the empty cell of an odd row."""
     pairs = _pairs(field, padding)
     return jnp.where(_second(pairs.shape[:3], colour), pairs[..., 1], pairs[..., 0])
 

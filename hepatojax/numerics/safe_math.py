@@ -1,4 +1,11 @@
-"""Smooth, guarded functions of rates: finite in value and derivative at zero, in float32 and float64."""
+"""Smooth, guarded functions of rates: finite in value and derivative at zero, in float32 and float64.
+
+JAX differentiates both branches of a `where`, and zero times infinity is a NaN. So each guard stands twice, outside for
+the value and inside for the argument of the branch that is not taken. A floor in a denominator would not do: it cuts
+the derivative, or underflows when squared.
+
+Reference: RELIABILITY 5.1; NUMERICS decision 12.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +19,14 @@ def hill(concentration: ArrayLike, half_saturation: ArrayLike, exponent: ArrayLi
     """Hill response (c/K)^n / (1 + (c/K)^n), zero with zero slope at c <= 0 for n > 1.
 
     Args:
-        concentration: c, any shape.
+        concentration: c [any unit], any shape.
         half_saturation: K, same unit, > 0.
-        exponent: n [-].
+        exponent: n [-]; a plain 1 is the formula itself, without a power and without a guard below zero.
 
     Returns:
-        The response in [0, 1).
+        The response in [0, 1) [-], for c >= 0.
+
+    Reference: BIOLOGY A1.
     """
     ratio = jnp.asarray(concentration) / half_saturation
     if isinstance(exponent, (int, float)) and exponent == 1.0:
@@ -28,40 +37,94 @@ def hill(concentration: ArrayLike, half_saturation: ArrayLike, exponent: ArrayLi
 
 
 def positive_part(value: ArrayLike, smoothing: ArrayLike) -> Array:
-    """Smooth positive part (y + sqrt(y^2 + e^2)) / 2; at y = 0 it leaks e/2. Reference: BIOLOGY A1."""
+    """Smooth positive part (y + sqrt(y^2 + e^2)) / 2; at y = 0 it leaks e/2.
+
+    Args:
+        value: y [any unit], any shape.
+        smoothing: e, same unit, > 0; width of the bend.
+
+    Returns:
+        The positive part [unit of y]: near y for y >> e, near e^2 / (4 |y|) for y << -e.
+
+    Reference: BIOLOGY A1.
+    """
     value = jnp.asarray(value)
     return 0.5 * (value + jnp.sqrt(value * value + smoothing * smoothing))
 
 
 def ramp(value: ArrayLike, low: ArrayLike, high: ArrayLike, steepness: ArrayLike) -> Array:
-    """y (lo + (hi - lo) sigmoid(b y)): zero at zero, slope lo far below and hi far above. Reference: BIOLOGY A1."""
+    """y (lo + (hi - lo) sigmoid(b y)): zero at zero, slope lo far below and hi far above.
+
+    Args:
+        value: y [any unit], any shape.
+        low: lo, the slope of the negative side [unit of the result over that of y].
+        high: hi, the slope of the positive side, same unit.
+        steepness: b, how sharply one passes into the other [1 over the unit of y].
+
+    Returns:
+        The ramp [unit of a slope times that of y].
+
+    Reference: BIOLOGY A1.
+    """
     value = jnp.asarray(value)
     return value * (low + (high - low) * jax.nn.sigmoid(steepness * value))
 
 
 def safe_power(base: ArrayLike, exponent: ArrayLike) -> Array:
-    """base^exponent for base >= 0, with value and derivative 0 at base = 0."""
+    """base^exponent for base >= 0, with value and derivative 0 at base = 0.
+
+    Args:
+        base: x [any unit], any shape; below zero it counts as zero.
+        exponent: n [-].
+
+    Returns:
+        x^n [unit of x to the n].
+    """
     base = jnp.asarray(base)
     positive = base > 0
     return jnp.where(positive, jnp.where(positive, base, 1.0) ** exponent, 0.0)
 
 
 def safe_ratio(numerator: ArrayLike, denominator: ArrayLike) -> Array:
-    """numerator / denominator, and 0 where the denominator is not positive."""
+    """numerator / denominator, and 0 where the denominator is not positive.
+
+    Args:
+        numerator: a [any unit], any shape.
+        denominator: b [any unit], any shape.
+
+    Returns:
+        a / b, or 0 with zero derivative where b <= 0.
+    """
     denominator = jnp.asarray(denominator)
     positive = denominator > 0
     return jnp.where(positive, numerator / jnp.where(positive, denominator, 1.0), 0.0)
 
 
 def decay_mean(decay: Array) -> Array:
-    """Mean of exp(-z s) over s in 0..1: (1 - exp(-z)) / z, 1 at z = 0."""
+    """Mean of exp(-z s) over s in 0..1: (1 - exp(-z)) / z, 1 at z = 0.
+
+    What is left at the end of a step of an even supply that decays at a constant rate; a series near zero.
+
+    Args:
+        decay: z, rate times step [-], any shape.
+
+    Returns:
+        The mean [-], in (0, 1] for z >= 0.
+    """
     large = jnp.abs(decay) > _series_limit(decay)
     safe = jnp.where(large, decay, 1.0)
     return jnp.where(large, -jnp.expm1(-safe) / safe, 1.0 - decay * (0.5 - decay * (1.0 / 6.0 - decay / 24.0)))
 
 
 def decay_deficit(decay: Array) -> Array:
-    """Share of an even supply that is lost before the end: 1 - (1 - exp(-z)) / z, without cancellation at small z."""
+    """Share of an even supply that is lost before the end: 1 - (1 - exp(-z)) / z, without cancellation at small z.
+
+    Args:
+        decay: z, rate times step [-], any shape.
+
+    Returns:
+        The share [-], in [0, 1) for z >= 0; z / 2 near zero.
+    """
     large = jnp.abs(decay) > _series_limit(decay)
     safe = jnp.where(large, decay, 1.0)
     series = decay * (0.5 - decay * (1.0 / 6.0 - decay * (1.0 / 24.0 - decay / 120.0)))

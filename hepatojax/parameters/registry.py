@@ -42,7 +42,15 @@ class ParameterRow:
 
     Attributes:
         name: "subject.name" or "subject.group.name".
-        value, low, high: in `unit`.
+        value: in `unit`; a traced one is possible, see `replaced`.
+        unit: one of `hepatojax.units.UNITS`, as the file states it.
+        low: lower end of the range that a scenario may choose from, in `unit`.
+        high: its upper end, in `unit`.
+        species: whose value this is.
+        evidence: one of `EVIDENCE`, how good the source is.
+        source: where the value stands or how it was found.
+        meaning: one line for tables.
+        outside: why the value of the file lies outside its range; empty where it does not.
         off: a value outside low..high that switches the mechanism off.
         overridden: True where a scenario set the value.
     """
@@ -62,7 +70,7 @@ class ParameterRow:
 
     @property
     def canonical(self) -> Scalar:
-        """The value in the canonical unit."""
+        """The value in the canonical unit, which mechanisms compute in."""
         return to_canonical(self.value, self.unit)
 
     def allows(self, value: float) -> bool:
@@ -100,7 +108,9 @@ class Parameters:
     """All parameters of one species; subjects are attributes: `parameters.hepatocytes.priming_rate` [1/h].
 
     Attributes:
-        rows: the resolved rows in the order of the files.
+        species: whose rows these are.
+        rows: the resolved rows in the order of the files, values in the units of the files.
+        subjects: name of the subject -> its values in canonical units.
     """
 
     species: str
@@ -121,7 +131,7 @@ class Parameters:
 
     @property
     def hash(self) -> str:
-        """SHA-256 of the resolved values in canonical units."""
+        """SHA-256 of the resolved values in canonical units; equal numbers give it, whoever has set them."""
         values = {row.name: row.canonical for row in self.rows}
         return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()
 
@@ -132,6 +142,9 @@ def load_parameters(species: str = "human", overrides: Mapping[str, Any] | None 
     Args:
         species: one of `hepatojax.scenario.SPECIES`; a leaf without a row for it keeps its own value.
         overrides: "subject.name" -> value in the unit of the file.
+
+    Returns:
+        All rows, and all subjects in canonical units.
 
     Raises:
         ParameterError: unknown species or name, a value that is no finite number or out of its range, a bad file.
@@ -147,6 +160,12 @@ def load_parameters(species: str = "human", overrides: Mapping[str, Any] | None 
 def registry_of(scenario: Scenario) -> Parameters:
     """The parameters of a scenario: of its species, what it replaces, and amplification off if it asks for that.
 
+    Args:
+        scenario: its `parameters`, then the keys of its sections in `REGISTERED`, then `direct_only`; a later one wins.
+
+    Returns:
+        The parameters, values checked against the ranges of the species.
+
     Raises:
         ParameterError: a value out of the range of the species.
     """
@@ -160,6 +179,9 @@ def replaced(parameters: Parameters, values: Mapping[str, Any]) -> Parameters:
     Args:
         parameters: of a species.
         values: "subject.name" -> value in the unit of the file.
+
+    Returns:
+        All parameters, those replaced marked as overridden; a derivative passes through the change of unit.
 
     Raises:
         ParameterError: unknown name.
@@ -176,6 +198,14 @@ def switched_off(subject: str) -> dict[str, float]:
     """Overrides that switch every mechanism of a subject off that has an off value.
 
     `switched_off("amplification")` gives the run with the direct effects of the cells only.
+
+    Args:
+        subject: of the registry.
+
+    Returns:
+        "subject.name" -> off value [unit of the file].
+
+    Reference: BIOLOGY A8.
     """
     leaves = {name: leaf for name, leaf in _leaves().items() if name.startswith(f"{subject}.")}
     return {name: float(leaf["off"]) for name, leaf in leaves.items() if "off" in leaf}
@@ -183,6 +213,13 @@ def switched_off(subject: str) -> dict[str, float]:
 
 def from_registry(cls: type[T], *subjects: Mapping[str, Any]) -> T:
     """A dataclass of floats, each field taken by its name from one of the subjects; static ones keep their defaults.
+
+    Args:
+        cls: parameters of a mechanism, fields named as in the files.
+        subjects: where to look, values in canonical units; each field must stand in exactly one of them.
+
+    Returns:
+        An instance with values in canonical units.
 
     Raises:
         ParameterError: a field that no subject holds, or that two hold.
@@ -214,6 +251,7 @@ def _leaves() -> dict[str, dict[str, Any]]:
 
 
 def _collect(name: str, table: Mapping[str, Any], leaves: dict[str, dict[str, Any]]) -> None:
+    """Add the leaves of a table and of its groups: a table with a value is a leaf, one without is a group."""
     if "value" in table:
         leaves[name] = dict(table)
         return
@@ -243,6 +281,7 @@ def _resolve(name: str, leaf: Mapping[str, Any], species: str) -> ParameterRow:
 
 
 def _override(rows: Mapping[str, ParameterRow], name: str, value: Any) -> ParameterRow:
+    """The row of a name with another value [unit of the row], which must lie in its range."""
     if name not in rows:
         raise ParameterError(f"parameters.{name}: unknown parameter{suggestion(name, rows)}")
     number = _number(name, value)

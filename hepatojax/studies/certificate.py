@@ -1,4 +1,10 @@
-"""The proof that a gradient is right where it is used: Taylor remainders, both modes, differences, precision, scale."""
+"""The proof that a gradient is right where it is used: Taylor remainders, both modes, differences, precision, scale.
+
+Each test sees another fault: the Taylor rates a wrong derivative along one direction, the two modes a wrong transpose,
+the differences a single variable, the scaled cotangent a tolerance that is not relative to its own right-hand side,
+float32 against float64 a loss of digits (NUMERICS decisions 4, 9 and 12). An output or a variable that hardly matters
+is judged by the size of what does.
+"""
 
 from __future__ import annotations
 
@@ -43,8 +49,9 @@ class Figure:
     """One measured figure of a certificate.
 
     Attributes:
-        value: nan where nothing could be measured.
-        bound: what it is held against.
+        name: of the test.
+        value: a rate or a relative error [-]; nan where nothing could be measured.
+        bound: what it is held against [-].
         kind: "at most" or "at least".
         tested: False where the test does not apply; such a figure neither passes nor fails.
     """
@@ -68,8 +75,8 @@ class GradientCertificate:
     """Whether the gradient of a problem is right at a place.
 
     Attributes:
-        place: x in 0..1 (n,).
-        direction: of the Taylor test (n,).
+        place: x in 0..1 [-], (n,).
+        direction: of the Taylor test, each entry 1 or -1 [-], (n,).
         figures: every figure with its bound.
     """
 
@@ -107,7 +114,7 @@ def taylor_rates(
         round_off: relative error of f [-].
 
     Returns:
-        The two rates.
+        The two rates, about 1 and 2 if the derivative is right.
 
     Reference: Farrell, Ham, Funke and Rognes 2013, SIAM J. Sci. Comput. 35, C369.
     """
@@ -126,11 +133,14 @@ def rates_of(
     """The rates by values that are at hand.
 
     Args:
-        steps: h, falling, (k,).
-        moved: f(x + h d).
+        steps: h, falling [-], (k,).
+        moved: f(x + h d), (k,).
         value: f(x).
         slope: f'(x) d.
         round_off: relative error of f [-].
+
+    Returns:
+        The two rates; nan where fewer than two remainders stand above ten times the round-off.
     """
     noise = NOISE_OVER_ROUND_OFF * round_off * max(abs(value), float(np.abs(moved).max()))
     change = moved - value
@@ -145,11 +155,16 @@ def certify(problem: DoseProblem | Program, x: ArrayLike, seed: int = 0) -> Grad
 
     Args:
         problem: to be optimised.
-        x: place in 0..1 (n,).
+        x: place in 0..1 [-], (n,).
         seed: of the direction of the Taylor test.
+
+    Returns:
+        The certificate; look at `passed`, or at `faults`.
 
     Raises:
         SimulationError: the simulation fails at the place itself.
+
+    Reference: NUMERICS decision 12; RELIABILITY 1, Taylor rates.
     """
     program = program_of(problem)
     exact = program if program.precision == "float64" or program.twin is None else program.other_precision
@@ -254,6 +269,7 @@ def _outputs(outcome: Any) -> np.ndarray:
 
 
 def _outputs_at(program: Program, places: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Outputs at places (k, n), (k, 1 + c), and whether a run failed or gave a number that is not finite."""
     outcome = program.evaluate_many(places)
     values = _outputs(outcome)
     return values, bool((outcome.status != Status.OK).any() or not np.isfinite(values).all())
@@ -271,6 +287,7 @@ def _rate(steps: Sequence[float], remainders: np.ndarray, noise: float) -> float
 
 
 def _lowest(rates: tuple[float, ...], failed: bool) -> float:
+    """The lowest rate that is known; minus infinity where a run failed, nan where there is none."""
     known = [rate for rate in rates if not np.isnan(rate)]
     if failed:
         return -np.inf

@@ -1,4 +1,9 @@
-"""Second derivatives of an objective, which count only where differences agree, and how flat it is about its best."""
+"""Second derivatives of an objective, which count only where differences agree, and how flat it is about its best.
+
+Forward over reverse mode through an implicit solve was once silently wrong (NUMERICS decision 9), so a product of the
+Hessian is given with differences of the gradient beside it and refused where they disagree. The flat range is found by
+true values of the objective; second derivatives only say where to look first.
+"""
 
 from __future__ import annotations
 
@@ -30,12 +35,12 @@ class HessianProduct:
     """The Hessian of an objective times a direction; a number to use only if it counts.
 
     Attributes:
-        place: x in 0..1 (n,), inside the bounds by the steps of the differences.
-        direction: (n,).
-        unproven: the product as automatic differentiation gives it.
-        differences: the same by central differences of the gradient.
-        disagreement: of the two in norm, relative to the larger, or to what hardly matters if that is larger.
-        bound: on the disagreement.
+        place: x in 0..1 [-], inside the bounds by the steps of the differences, (n,).
+        direction: in x [-], (n,).
+        unproven: the product as automatic differentiation gives it, in the unit of the objective, (n,).
+        differences: the same by central differences of the gradient, (n,).
+        disagreement: of the two in norm, relative to the larger, or to what hardly matters if that is larger [-].
+        bound: on the disagreement [-].
 
     In float64 a gradient is known to about 1e-10 and the differences, of fourth order on the best of their steps, to
     about 1e-6, whereas forward over reverse through implicit solves, where it is wrong, is wrong by tens of per cent. A
@@ -56,7 +61,7 @@ class HessianProduct:
 
     @property
     def product(self) -> Float[np.ndarray, " n"]:
-        """The product, if it counts; `unproven` holds it for whoever asks in spite of that.
+        """The product, if it counts, in the unit of the objective, (n,); `unproven` holds it in any case.
 
         Raises:
             StudyError: it does not count.
@@ -98,11 +103,17 @@ class Curvature:
             H d = d/dt grad f(x + t d) at t = 0,   forward over reverse;   in forward mode  e_i H d  one by one
 
         Args:
-            x: in 0..1 (n,); moved inside the bounds as far as the differences reach.
-            direction: d (n,).
+            x: in 0..1 [-]; moved inside the bounds as far as the differences reach, (n,).
+            direction: d in x [-], (n,).
+
+        Returns:
+            The product, and whether it counts.
 
         Raises:
-            StudyError: a direction without length. SimulationError: the simulation fails at the place itself.
+            StudyError: a direction without length.
+            SimulationError: the simulation fails at the place itself.
+
+        Reference: NUMERICS decision 9.
         """
         d = np.asarray(direction, float)
         largest = np.abs(d).max(initial=0.0)
@@ -117,7 +128,17 @@ class Curvature:
         return HessianProduct(place, d, largest * found, largest * slopes, _disagreement(found, slopes, here))
 
     def diagonal(self, x: ArrayLike) -> tuple[HessianProduct, ...]:
-        """The product along each variable; entry i of product i is the second derivative by variable i."""
+        """The product along each variable; entry i of product i is the second derivative by variable i.
+
+        Args:
+            x: in 0..1 [-], (n,).
+
+        Returns:
+            A product for each of the n variables.
+
+        Raises:
+            SimulationError: the simulation fails at the place itself.
+        """
         return tuple(self.times(x, unit) for unit in np.eye(len(self.program.variables)))
 
     def _differences(self, place: np.ndarray, unit: np.ndarray) -> np.ndarray:
@@ -147,9 +168,11 @@ class Curvature:
 
 
 class End(NamedTuple):
-    """One end of a range. x: in 0..1. value: in the unit of the variable; x itself for a bare `Program`.
+    """One end of a range.
 
     Attributes:
+        x: in 0..1 [-].
+        value: in the unit of the variable; x itself for a bare `Program`.
         by: what ends it: "objective", "bound" of the variable, the name of the limit that breaks beyond it, or how the
             simulation fails there.
     """
@@ -164,9 +187,10 @@ class FlatRange(NamedTuple):
 
     Attributes:
         variable: its name.
-        low, high: ends.
-        quadratic: distances down and up at which gradient and second derivative put the ends of the objective, in x;
-            nan where they see none, or where the second derivative does not count.
+        low: its lower end.
+        high: its upper end.
+        quadratic: distances down and up at which gradient and second derivative put the ends of the objective, in x
+            [-]; nan where they see none, or where the second derivative does not count.
     """
 
     variable: str
@@ -191,7 +215,7 @@ def flatness(
 
     Args:
         problem: with the objective.
-        x: best place, in 0..1 (n,).
+        x: best place, in 0..1 [-], (n,).
         gain: of the best over what it is compared with, in the unit of the objective.
         share: of the gain that may be lost [-].
         curvature: of the problem; where its second derivatives count they place the first brackets.
@@ -202,6 +226,8 @@ def flatness(
     Raises:
         StudyError: a gain or share that is not positive, or a place that breaks a limit.
         SimulationError: the simulation fails at the place itself.
+
+    Reference: RELIABILITY 2.2, the range within 5 % of the best.
     """
     program, place = program_of(problem), np.asarray(x, float)
     if not (np.isfinite(gain) and gain > 0 and np.isfinite(share) and share > 0):

@@ -1,4 +1,8 @@
-"""What an attribute of the product is worth in cells: the dose of equal gain, and its exact derivative."""
+"""What an attribute of the product is worth in cells: the dose of equal gain, and its exact derivative.
+
+Gain is what the infusion adds over the same product without it. At equal gain the dose is an implicit function of the
+attribute, so that its slope needs two Jacobians and no second search.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +31,8 @@ class EquivalentDose(NamedTuple):
     Attributes:
         value: of the attribute, in its unit.
         dose: smallest such dose [cells/kg], nan if there is none.
-        slope: d log dose / d value at equal gain, by the derivative of the simulation.
-        limits: excess of each limit there (c,).
+        slope: d log dose / d value at equal gain, by the derivative of the simulation [1 / unit of the attribute].
+        limits: excess of each limit there [-], (c,).
         converged: whether the dose is known to the tolerance.
         reason: why there is none; empty if there is one.
     """
@@ -42,7 +46,7 @@ class EquivalentDose(NamedTuple):
 
     @property
     def elasticity(self) -> float:
-        """d log dose / d log value: -1 where half the dose does with twice the attribute."""
+        """d log dose / d log value [-]: -1 where half the dose does with twice the attribute."""
         return self.slope * self.value
 
 
@@ -65,7 +69,7 @@ def equivalent_doses(
     Args:
         problem: with two variables, the amount of one infusion on a logarithmic scale and then an entry of the product.
         gain: wanted, in the unit of the objective.
-        values: of the attribute, within its bounds.
+        values: of the attribute, in its unit and within its bounds.
         doses: of the scan.
         variables: of a bare `Program`; a `DoseProblem` brings its own.
 
@@ -137,10 +141,16 @@ def _slopes(
 ) -> list[float]:
     """d log dose / d value of each attribute at equal gain, by the derivative of the implicit function.
 
+        -(d f / d value - d f0 / d value) / (d f / d log dose),   f0 without the dose
+
     Args:
-        here, without: with the dose and without it.
+        here: with the dose.
+        without: without it.
         variables: the amount and then the attributes.
-        beside: places of the attributes.
+        beside: places of the attributes [-].
+
+    Returns:
+        The slopes [1 / unit of the attribute].
     """
     amount, *attributes = variables
     by_log_dose = here.jacobian[0, 0] / math.log(amount.high / amount.low)
@@ -152,6 +162,7 @@ def _slopes(
 def _equivalent(
     program: Program, amount: Variable, attribute: Variable, gain: float, value: float, doses: int
 ) -> EquivalentDose:
+    """The dose for one value: bracketed by the scan, found by Newton's method; a reason where there is none."""
     beside, scan = attribute.place(value), np.linspace(0.0, 1.0, doses)
     outcome = program.evaluate_many(np.column_stack([[-math.inf, *scan], np.full(doses + 1, beside)]))
 

@@ -26,7 +26,7 @@ class FewerInfusions:
 
     Attributes:
         kept: variables that are the amount of an infusion that is left.
-        dropped: the one that went last; empty at first.
+        dropped: variable of the one that went last; empty at first.
         optimum: with all others at exactly zero.
     """
 
@@ -62,8 +62,9 @@ def fewer_infusions(
         problem: with two or more variables cells_per_kg[i] on a linear scale from zero.
         optimum: of it, converged.
         keep: how many infusions to leave.
-        method, calls: see `optimise_dose`.
-        on_stage: called with every schedule.
+        method: of scipy, see `optimise_dose`.
+        calls: places that each optimisation may compute.
+        on_stage: called with every schedule but the first.
 
     Returns:
         The optimum of all infusions, then one of one infusion less, and so on; look at `converged` of each.

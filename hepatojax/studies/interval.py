@@ -1,4 +1,9 @@
-"""One window of doses along one variable: scan, edges by Newton's method, best dose, and what ends it."""
+"""One window of doses along one variable: scan, edges by Newton's method, best dose, and what ends it.
+
+The scan comes first, in few compiled calls; what it brackets is then found with derivatives. Gain and limits are one
+reading, the smallest of their margins, so that an edge is its zero, whatever ends the window there. A dose that could
+not be simulated is never interpolated over: the window then ends at the last dose that has numbers, and says so.
+"""
 
 from __future__ import annotations
 
@@ -39,11 +44,11 @@ class Scan(NamedTuple):
     """Doses tried at first, with nan where the simulation failed.
 
     Attributes:
-        x: place in 0..1 (m,).
-        doses: [cells/kg].
-        gain: objective less that without cells.
-        limits: excess of each [-].
-        status: `Status` code.
+        x: place in 0..1 [-], (m,).
+        doses: [cells/kg], (m,).
+        gain: objective less that without cells, in the unit of the objective, (m,).
+        limits: excess of each [-], (m, c).
+        status: `Status` code, (m,).
     """
 
     x: Float[np.ndarray, " m"]
@@ -54,7 +59,7 @@ class Scan(NamedTuple):
 
     @property
     def failed(self) -> Bool[np.ndarray, " m"]:
-        """Which doses could not be simulated."""
+        """Which doses could not be simulated, (m,)."""
         return self.status != Status.OK
 
 
@@ -78,7 +83,16 @@ class Edge(NamedTuple):
 
 
 class Best(NamedTuple):
-    """The dose of the highest gain within the window; x in 0..1, dose [cells/kg], low and high of the flat range."""
+    """The dose of the highest gain within the window.
+
+    Attributes:
+        x: place in 0..1 [-].
+        dose: [cells/kg].
+        gain: over the run without cells, in the unit of the objective.
+        low: lowest dose of the flat range about it [cells/kg]; nan if it is not known.
+        high: highest dose of the flat range [cells/kg]; nan if it is not known.
+        converged: whether dose and range are known to the tolerance.
+    """
 
     x: float
     dose: float
@@ -95,15 +109,19 @@ class Window:
     Attributes:
         verdict: whether there is one.
         reason: one sentence.
-        lower, upper: its ends, None if it is empty.
+        least_gain: smallest gain worth having, in the unit of the objective.
+        share: of the best gain that may be lost in the flat range [-].
+        lower: its lower end, None if it is empty.
+        upper: its upper end, None if it is empty.
         best: the dose of the highest gain in it, with the doses about it that lose no more than `share` of that gain.
         multiplier: gain per excess of the limit at the upper edge, along the dose: what one would get if its bound gave
-            way by its own size; nan where no limit ends the window.
+            way by its own size, in the unit of the objective; nan where no limit ends the window.
         intervals: how many intervals of scanned doses are inside.
-        untreated: objective without cells.
+        untreated: objective without cells, in its unit.
         scan: doses tried at first.
         failures: how simulations failed, each way once.
-        forward, jacobians: runs without and with the derivative.
+        forward: runs without the derivative.
+        jacobians: runs with the derivative.
     """
 
     verdict: WindowVerdict
@@ -140,9 +158,12 @@ def find_window(program: Program, variable: Variable, least_gain: float, share: 
     Args:
         program: of that one variable.
         variable: what dose a place is.
-        least_gain: smallest gain worth having.
+        least_gain: smallest gain worth having, in the unit of the objective.
         share: of the best gain that may be lost in the flat range [-].
-        doses: of the scan.
+        doses: number of doses of the scan, even on the logarithmic scale.
+
+    Returns:
+        The window; an empty or unknown one has a reason.
     """
     seeker = _scanned(Line(program), variable, least_gain, doses)
     if math.isnan(seeker.untreated) or seeker.scan.failed.all():
@@ -287,6 +308,7 @@ def _failed_below(seeker: _Seeker, first: int) -> bool:
 
 
 def _why_empty(seeker: _Seeker) -> tuple[WindowVerdict, str]:
+    """The gain is never reached, or a limit is broken at the lowest dose of the scan that reaches it."""
     scan = seeker.scan
     worth = np.flatnonzero(scan.gain >= seeker.least_gain)
     if not len(worth):
@@ -377,6 +399,7 @@ def _multiplier(seeker: _Seeker, upper: Edge) -> float:
 
 
 def _ends(seeker: _Seeker, lower: Edge, upper: Edge, intervals: int) -> str:
+    """One sentence on the doses of a window and on what ends it."""
     several = f"; the first of {intervals} intervals" if intervals > 1 else ""
     span = f"{lower.dose:.3g} to {upper.dose:.3g} cells/kg"
     return f"{span}, ended by {lower.active} below and by {upper.active} above{several}" + _unknown(seeker)
@@ -392,6 +415,7 @@ def _unknown(seeker: _Seeker) -> str:
 
 
 def _failures(seeker: _Seeker) -> str:
+    """Why nothing is known of the window: no run without cells, or no dose."""
     if math.isnan(seeker.untreated):
         return f"the run without cells: {seeker.untreated_status.statement}"
     return f"every dose: {Status(int(seeker.scan.status[0])).statement}"

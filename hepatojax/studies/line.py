@@ -1,4 +1,8 @@
-"""One variable, one line: places looked at once, where a reading changes its sign, its highest point between two."""
+"""One variable, one line: places looked at once, where a reading changes its sign, its highest point between two.
+
+A reading comes with its derivative, so that each search needs a few simulations; every step stays in a bracket, so that
+it cannot leave for a place that the scan has not seen. A place that could not be simulated ends a search.
+"""
 
 from __future__ import annotations
 
@@ -15,14 +19,23 @@ TOLERANCE = 1e-4  # in x, which is 0..1 between the bounds of the variable
 
 
 class Reading(NamedTuple):
-    """A number at a place and its derivative by x."""
+    """A number at a place and its derivative.
+
+    Attributes:
+        value: in any unit.
+        slope: by x, in the same unit, for x has none.
+    """
 
     value: float
     slope: float
 
 
 class FailedPlace(Exception):
-    """A place that could not be simulated; no number of it is ever used. status: how its simulation ended."""
+    """A place that could not be simulated; no number of it is ever used.
+
+    Attributes:
+        status: how its simulation ended.
+    """
 
     def __init__(self, status: Status):
         super().__init__(status.statement)
@@ -32,7 +45,10 @@ class FailedPlace(Exception):
 class Line:
     """A program of one variable, with what is known of it.
 
-    forward, jacobians: places simulated without and with the derivative so far.
+    Attributes:
+        program: of that variable.
+        forward: places simulated without the derivative so far.
+        seen: place -> outcome and Jacobian there.
     """
 
     def __init__(self, program: Program):
@@ -44,12 +60,25 @@ class Line:
         return len(self.seen)
 
     def scan(self, places: Sequence[float]) -> Outcome:
-        """Outcomes at some places in 0..1, or at -inf, which is no dose on a logarithmic scale."""
+        """Outcomes at some places.
+
+        Args:
+            places: in 0..1 [-], or -inf, which is no dose on a logarithmic scale; (m,).
+
+        Returns:
+            Objective (m,), excess of each limit (m, c) and status (m,).
+        """
         self.forward += len(places)
         return self.program.evaluate_many(np.asarray(places, float)[:, None])
 
     def at(self, x: float) -> Linearised:
-        """What is known at a place, with the derivative.
+        """What is known at a place, with the derivative; computed once.
+
+        Args:
+            x: in 0..1 [-].
+
+        Returns:
+            The outcome and its Jacobian (1 + c, 1).
 
         Raises:
             FailedPlace: it could not be simulated.
@@ -77,7 +106,7 @@ def crossing(
         tolerance: on x [-].
 
     Returns:
-        The place, and whether it is known to the tolerance.
+        The place [-], and whether it is known to the tolerance.
 
     Reference: Press, Teukolsky, Vetterling and Flannery 2007, Numerical Recipes 9.4.
     """
@@ -108,7 +137,7 @@ def highest(
         tolerance: on x [-].
 
     Returns:
-        The place, and whether it is known to the tolerance.
+        The place [-], and whether it is known to the tolerance.
     """
     way = 1.0 if other > rising else -1.0
     here, there = read(rising), read(other)

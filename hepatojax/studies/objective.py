@@ -1,4 +1,9 @@
-"""What a dose is judged by: aims with weights, limits, and the one smooth maximum through which peaks enter."""
+"""What a dose is judged by: aims with weights, limits, and the one smooth maximum through which peaks enter.
+
+Benefit and harm are numbers with a derivative: a score with floors or classes is refused, and a smooth one is named.
+The objective is maximised. A limit is an excess over its bound, relative to its size, so that limits in any unit are
+met to one tolerance; those that the schedule alone decides take no simulation.
+"""
 
 from __future__ import annotations
 
@@ -42,7 +47,7 @@ class Course(NamedTuple):
     """What aims and limits read.
 
     Attributes:
-        endpoints: name -> value at the end of each macro-step, (t,).
+        endpoints: name -> value at the end of each macro-step, (t,), in the unit of `hepatojax.endpoints`.
         schedule: the doses.
         rows: those that hold an infusion; they are to come in this order.
     """
@@ -62,7 +67,10 @@ class Aim:
             seen, but for `blocked_peak`, which looks within.
         weight: per unit of the quantity.
         scale: typical change of the quantity, in its unit, for `smooth_peak`.
-        sharpness: of a peak or trough [-].
+        sharpness: of a peak or trough, whose width is scale / sharpness [-].
+
+    Raises:
+        StudyError: a quantity that does not exist or has no derivative, an unknown time, or a number that does not fit.
     """
 
     quantity: str
@@ -77,7 +85,14 @@ class Aim:
         _check_positive(f"aim {self.quantity}", scale=self.scale, sharpness=self.sharpness)
 
     def reading(self, course: Course) -> Float[Array, ""]:
-        """The quantity at its time, in its unit."""
+        """The quantity at its time, in its unit.
+
+        Args:
+            course: of the run, or of the schedule alone for a quantity of `TOTALS`.
+
+        Returns:
+            One number, in the unit of the quantity, without the weight.
+        """
         return _reading(self.quantity, self.at, self.scale / self.sharpness, course)[0]
 
 
@@ -89,8 +104,12 @@ class Limit:
         quantity: an endpoint, or one of `OF_SCHEDULE`: total_cells and total_ROUTE over all infusions, each_ROUTE of
             every infusion [1e6 cells/kg], spacing_h from the end of each infusion to the start of the next [h].
         at: as in `Aim`.
-        most, least: the bound, in the unit of the quantity; one of the two.
-        sharpness: of a peak [-], relative to the bound.
+        most: upper bound, in the unit of the quantity; either this or `least`.
+        least: lower bound, in the unit of the quantity.
+        sharpness: of a peak or trough, whose width is |bound| / sharpness [-].
+
+    Raises:
+        StudyError: as `Aim`, or both bounds or neither.
     """
 
     quantity: str
@@ -122,7 +141,14 @@ class Limit:
         return abs(self.bound) or 1.0
 
     def names(self, rows: tuple[int, ...]) -> tuple[str, ...]:
-        """A name for each of its excesses."""
+        """A name for each of its excesses.
+
+        Args:
+            rows: of the schedule that hold an infusion.
+
+        Returns:
+            One name, or one for each infusion, or for each pause between two; (k,) as `excess`.
+        """
         name = f"{self.quantity} {'least' if self.most is None else 'most'}"
         if self.simulated:
             return (f"{self.quantity} {self.at} {'least' if self.most is None else 'most'}",)
@@ -132,7 +158,16 @@ class Limit:
         return tuple(f"{name} [{row}]" for row in which)
 
     def excess(self, course: Course) -> Float[Array, " k"]:
-        """How far it is overstepped, (reading - most) / |most| or (least - reading) / |least|; <= 0 is allowed [-]."""
+        """How far it is overstepped; <= 0 is allowed.
+
+            (reading - most) / |most|   or   (least - reading) / |least|,   over 1 in its unit where the bound is zero
+
+        Args:
+            course: of the run, or of the schedule alone where it takes no simulation.
+
+        Returns:
+            Excess of each of `names` [-], (k,).
+        """
         reading = _reading(self.quantity, self.at, self.scale / self.sharpness, course)
         sign = -1.0 if self.most is None else 1.0
         return sign * (reading - self.bound) / self.scale
@@ -146,19 +181,30 @@ def smooth_peak(series: Float[Array, " t"], width: float) -> Float[Array, ""]:
     What keeps a limit on it keeps the limit on the peak. It rises with every entry and is convex.
 
     Args:
-        series: y at the end of each macro-step, any unit.
+        series: y at the end of each macro-step, any unit, (t,).
         width: w, in the same unit.
+
+    Returns:
+        The smooth maximum, in the same unit.
     """
     top = lax.stop_gradient(jnp.max(series))  # the result does not depend on it
     return top + width * logsumexp((series - top) / width)
 
 
 def cells_by_route(schedule: DoseSchedule) -> Float[Array, "d 5"]:
-    """Cells of each infusion by each route of `hepatojax.scenario.ROUTES` [1e6 cells/kg]."""
+    """Cells of each infusion by each route.
+
+    Args:
+        schedule: of d infusions.
+
+    Returns:
+        Cells [1e6 cells/kg], (d, 5), in the order of `hepatojax.scenario.ROUTES`.
+    """
     return schedule.cells_per_kg[:, None] * schedule.route_mix / CELLS_UNIT
 
 
 def _reading(quantity: str, at: str, width: float, course: Course) -> Float[Array, " k"]:
+    """The value of an endpoint at its time, or of a quantity of the schedule, (k,); `width` as for `smooth_peak`."""
     if quantity in OF_SCHEDULE:
         return _of_schedule(quantity, course)
     series = course.endpoints[quantity]
@@ -170,6 +216,7 @@ def _reading(quantity: str, at: str, width: float, course: Course) -> Float[Arra
 
 
 def _of_schedule(quantity: str, course: Course) -> Float[Array, " k"]:
+    """Pauses between infusions [h], or cells of one infusion each or in all [1e6 cells/kg]; takes no simulation."""
     rows = jnp.asarray(course.rows, jnp.int32)
     if quantity == SPACING:
         starts = course.schedule.start_h[rows]

@@ -1,4 +1,9 @@
-"""Find the dose: scipy's solvers from many starts on one compiled function, judged by the conditions of an optimum."""
+"""Find the dose: scipy's solvers from many starts on one compiled function, judged by the conditions of an optimum.
+
+A search screens cheap forward runs, certifies the gradient at the first start, runs the solver from each start and
+judges every end by itself. A solver never sees numbers of a failed simulation: the start ends there, at the best place
+that it had seen.
+"""
 
 from __future__ import annotations
 
@@ -42,15 +47,36 @@ class Record:
     """
 
     def screened(self, starts: int, seed: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """Places to start from (starts, n), see `screened`."""
+        """Places to start from, see `screened`.
+
+        Args:
+            starts: number of places.
+            seed: of the Sobol points.
+            compute: finds them by forward runs.
+
+        Returns:
+            Places in 0..1 [-], (starts, n).
+        """
         return compute()
 
     def linearised(self, start: int, x: np.ndarray, compute: Callable[[], Linearised]) -> Linearised:
-        """What is known at a place (n,) that a start asks for."""
+        """What is known at a place that a start asks for.
+
+        Args:
+            start: number of the start.
+            x: in 0..1 [-], (n,).
+            compute: simulates it.
+        """
         return compute()
 
     def certificate(self, x: np.ndarray, seed: int, compute: Callable[[], GradientCertificate]) -> GradientCertificate:
-        """The certificate of the gradient near a place (n,)."""
+        """The certificate of the gradient near a place.
+
+        Args:
+            x: in 0..1 [-], (n,).
+            seed: of its direction.
+            compute: takes its figures.
+        """
         return compute()
 
 
@@ -83,9 +109,9 @@ def optimise_dose(
         calls: places that a start may compute.
         on_iterate: called with every place that was computed or recalled.
         record: of an earlier search of the same problem, which is then not repeated; nothing by default.
-        first: places in 0..1 to start from, instead of screened ones; `starts` is then their number.
-        typical_gradient: what the conditions of an optimum are relative to, the lower median of the gradients at the
-            starts by default; a search that starts from an optimum wants that of the search before it.
+        first: places in 0..1 [-] to start from, (s, n), instead of screened ones; `starts` is then their number.
+        typical_gradient: what the conditions of an optimum are relative to, in the unit of the objective; by default
+            the lower median of the gradients at the starts. A search from an optimum wants that of the one before it.
 
     Returns:
         The best place; look at its `verdict`. Of two starts that differ by less than moving x by 1e-3 changes the
@@ -126,6 +152,9 @@ def in_units(problem: DoseProblem | Program, optimum: DoseOptimum) -> DoseOptimu
     Args:
         problem: where it is a bare `Program`, nothing changes.
         optimum: of its program, or of one made from it.
+
+    Returns:
+        The same optimum, with each variable in its unit.
     """
     if not isinstance(problem, DoseProblem):
         return optimum
@@ -137,10 +166,15 @@ def in_units(problem: DoseProblem | Program, optimum: DoseOptimum) -> DoseOptimu
 def screened(program: Program, starts: int, seed: int) -> Float[np.ndarray, "s n"]:
     """Places to start from: the best of some scrambled Sobol points, those that keep the limits first.
 
+    Four points or more for each start, a power of two of them in all, by forward runs; failed ones come last.
+
     Args:
         program: to be maximised.
         starts: number of places.
         seed: of the points.
+
+    Returns:
+        Places in 0..1 [-], (starts, n), the best first.
     """
     count = 2 ** int(np.ceil(np.log2(SCREENED_PER_START * starts)))
     points = qmc.Sobol(len(program.variables), rng=seed).random(count)
@@ -152,7 +186,11 @@ def screened(program: Program, starts: int, seed: int) -> Float[np.ndarray, "s n
 
 
 class _Stopped(Exception):
-    """A start ends early. verdict: as what, unless its best place says better; the text says why."""
+    """A start ends early.
+
+    Attributes:
+        verdict: as what it ends, unless its best place says better; the text says why.
+    """
 
     def __init__(self, verdict: Verdict, message: str):
         super().__init__(message)

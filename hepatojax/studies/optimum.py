@@ -1,4 +1,8 @@
-"""An optimum of a dose problem: the conditions that it must fulfil, and the verdict on a search for it."""
+"""An optimum of a dose problem: the conditions that it must fulfil, and the verdict on a search for it.
+
+What a solver says of itself is not trusted: the place where it stopped is judged anew by its gradient and multipliers,
+relative to the typical gradient at the starts, so that the verdict does not depend on the unit of the objective.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ ACTIVE = 1e-3
 
 
 class Verdict(StrEnum):
-    """How an optimisation ended; only one of these words means that there is an optimum."""
+    """How an optimisation ended; only "converged" means that there is an optimum."""
 
     CONVERGED = "converged"
     INFEASIBLE = "infeasible"
@@ -50,8 +54,9 @@ class Conditions(NamedTuple):
         stationarity: size of the gradient that no multiplier explains, over the typical gradient at a start [-].
         feasibility: largest excess of a limit, 0 if all are kept [-].
         complementarity: largest product of a multiplier and the slack of its limit, over the same gradient [-].
-        multipliers: rate at which the objective rises when the bound of a limit gives way by its own size (c,).
-        bounds: derivative of the objective by each x that a bound holds (n,).
+        multipliers: rate at which the objective rises when the bound of a limit gives way by its own size, in the
+            unit of the objective, (c,).
+        bounds: derivative of the objective by each x that a bound holds, in the unit of the objective, (n,).
     """
 
     stationarity: float
@@ -72,7 +77,16 @@ class Conditions(NamedTuple):
 
 
 class Iterate(NamedTuple):
-    """One place that a solver asked for. start: number of its start. x: in 0..1 (n,). jacobian: see `Linearised`."""
+    """One place that a solver asked for.
+
+    Attributes:
+        start: number of its start.
+        x: in 0..1 [-], (n,).
+        objective: there; nan or without meaning where the status is not OK.
+        limits: excess of each [-], (c,).
+        status: `Status` code.
+        jacobian: see `Linearised`, (1 + c, n).
+    """
 
     start: int
     x: Float[np.ndarray, " n"]
@@ -87,9 +101,12 @@ class StartOutcome:
     """What came of one start.
 
     Attributes:
-        first, x: places in 0..1 (n,).
-        limits: excess of each (c,).
+        first: where it began, in 0..1 [-], (n,).
+        x: where it ended, in 0..1 [-], (n,).
+        objective: at x; nan if it could not be simulated.
+        limits: excess of each [-], (c,).
         conditions: at x; None if it could not be simulated.
+        verdict: how it ended.
         jacobian_calls: places computed, each with its Jacobian.
         message: of the solver, or what ended it early; x is then the best place that it had seen.
     """
@@ -112,12 +129,14 @@ class DoseOptimum:
         verdict: how the optimisation ended.
         best: the start that came out best.
         values: name -> value of each variable, in its unit; x itself where the problem is a bare `Program`.
-        limit_names: of each limit.
+        limit_names: of each limit, (c,).
         starts: every one, the most promising first.
         iterates: every place.
         idle: variables that move neither the objective nor a limit at any start.
-        typical_gradient: what the conditions are relative to.
-        schedule, product: at the best place; None for a bare `Program`.
+        certificate: of the gradient near the first start that could be simulated; None if nobody asked for it.
+        typical_gradient: what the conditions are relative to, in the unit of the objective.
+        schedule: at the best place; None for a bare `Program`.
+        product: at the best place; None for a bare `Program`.
     """
 
     verdict: Verdict
@@ -134,7 +153,7 @@ class DoseOptimum:
 
     @property
     def x(self) -> Float[np.ndarray, " n"]:
-        """The best place, in 0..1."""
+        """The best place, in 0..1 [-], (n,)."""
         return self.best.x
 
     @property
@@ -149,7 +168,10 @@ class DoseOptimum:
 
     @property
     def multipliers(self) -> dict[str, float]:
-        """Multiplier of each limit by its name, see `Conditions`; empty if the place could not be simulated."""
+        """Multiplier of each limit by its name, see `Conditions`; empty if the place could not be simulated.
+
+        In the unit of the objective: what it gains where the bound gives way by its own size.
+        """
         conditions = self.best.conditions
         return {} if conditions is None else dict(zip(self.limit_names, conditions.multipliers.tolist(), strict=True))
 
@@ -169,7 +191,10 @@ def merit(objective: float, limits: Float[np.ndarray, " c"]) -> tuple[int, float
 
     Args:
         objective: there.
-        limits: excess of each [-].
+        limits: excess of each [-], (c,).
+
+    Returns:
+        A pair that is larger for a better place.
     """
     excess = float(limits.max(initial=0.0))
     return (2, objective) if excess <= FEASIBLE else (1, -excess)
@@ -180,12 +205,15 @@ def conditions_at(here: Linearised, x: Float[np.ndarray, " n"], size: float) -> 
 
         grad f = sum of l_i grad g_i over active limits + m_j e_j over active bounds, l >= 0, m outward
 
-    by non-negative least squares.
+    by non-negative least squares. A limit is active from an excess of -1e-3 on, a bound within 1e-3 of x.
 
     Args:
         here: at the place.
-        x: in 0..1.
-        size: typical gradient of the objective, what the residuals are relative to.
+        x: in 0..1 [-], (n,).
+        size: typical gradient of the objective, what the residuals are relative to, in its unit.
+
+    Returns:
+        Residuals and multipliers; look at `hold`.
     """
     gradient, slopes, excess = here.jacobian[0], here.jacobian[1:], here.outcome.limits
     active, upper, lower = excess > -ACTIVE, x > 1.0 - ACTIVE, x < ACTIVE
@@ -213,6 +241,13 @@ def within_reach(here: Linearised, x: Float[np.ndarray, " n"]) -> bool:
         min t   with   g_i + grad g_i . d <= t,   0 <= x + d <= 1
 
     Where they cannot, and they are convex, no dose keeps them. A linear program that is not solved proves nothing.
+
+    Args:
+        here: excess of each limit g and its slopes.
+        x: the place, in 0..1 [-], (n,).
+
+    Returns:
+        False where the least t is above 1e-6; True without limits.
     """
     excess, slopes = here.outcome.limits, here.jacobian[1:]
     if not len(excess):

@@ -1,4 +1,8 @@
-"""What a harm buys: the best objective for each bound on one limit, every optimum starting from the one before."""
+"""What a harm buys: the best objective for each bound on one limit, every optimum starting from the one before.
+
+This is the epsilon constraint method: one objective, one harm as a limit whose bound is moved. Its multiplier is the
+slope of the front, so that each point also says what the next bit of harm would bring.
+"""
 
 from __future__ import annotations
 
@@ -36,14 +40,22 @@ class ParetoPoint:
 
 @dataclass(frozen=True)
 class ParetoFront:
-    """Objective against one harm. harm: name of the limit. points: in the order in which they were sought."""
+    """Objective against one harm.
+
+    Attributes:
+        harm: name of the limit.
+        points: in the order in which they were sought.
+    """
 
     harm: str
     points: tuple[ParetoPoint, ...]
 
     @property
     def slopes(self) -> Float[np.ndarray, " p"]:
-        """What the objective gains by epsilon at each point: the multiplier of the harm, nan without an optimum."""
+        """What the objective gains by epsilon at each point: the multiplier of the harm, nan without an optimum.
+
+        In the unit of the objective, for epsilon has none, (p,).
+        """
         return np.asarray([p.optimum.multipliers[self.harm] if p.converged else np.nan for p in self.points], float)
 
 
@@ -68,8 +80,12 @@ def pareto_front(
     Args:
         problem: with limits.
         harm: name of one of them, as `Program.limits` has it.
-        epsilons: rising or falling; how far the harm may overstep its bound, relative to its size [-].
-        method, starts, seed, certificate, calls: see `optimise_dose`.
+        epsilons: rising or falling; how far the harm may overstep its bound, relative to its size [-], (p,).
+        method: of scipy, see `optimise_dose`.
+        starts: of a point that has no optimum before it.
+        seed: of the starts, and of the certificate.
+        certificate: whether to certify.
+        calls: places that a start may compute.
         on_point: called with every point.
 
     Returns:

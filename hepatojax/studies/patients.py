@@ -19,17 +19,25 @@ from hepatojax.studies.problem import FORWARD, DoseProblem, Linearised, Numbers,
 
 
 class PatientGradients(NamedTuple):
-    """Outcomes of p patients, each entry with a leading axis of them, and the Jacobian of each by the dose.
+    """Outcomes of p patients, and the Jacobian of each by the dose.
 
     Attributes:
-        jacobian: rows the objective and then each limit, columns the variables.
+        outcome: objective (p,), excess of each limit (p, c) and status (p,).
+        jacobian: rows the objective and then each limit, columns the variables, (p, 1 + c, n).
     """
 
     outcome: Outcome
     jacobian: Float[Numbers, "p m n"]
 
     def of(self, patient: int) -> Linearised:
-        """What is known of one patient."""
+        """What is known of one patient.
+
+        Args:
+            patient: number from 0 on.
+
+        Returns:
+            Outcome and Jacobian (1 + c, n).
+        """
         return Linearised(Outcome(*(part[patient] for part in self.outcome)), self.jacobian[patient])
 
     @property
@@ -63,9 +71,12 @@ class PatientProgram:
         """Outcome and Jacobian of every patient, in the cheaper mode, some patients in one compiled call.
 
         Args:
-            x: in 0..1, (n,) if all get the same dose, else (p, n).
+            x: in 0..1 [-], (n,) if all get the same dose, else (p, n).
             inputs: of the program, every array with a leading axis of patients, see `stacked`; those of a `DoseProblem`
                 are (model, state, schedule).
+
+        Returns:
+            What is known of all p patients, in their order.
 
         Raises:
             StudyError: the leading axes differ.
@@ -109,6 +120,9 @@ def stacked(inputs: Sequence[Any]) -> Any:
     Args:
         inputs: of each patient, as `Program.inputs`.
 
+    Returns:
+        Inputs of `PatientProgram.linearise`.
+
     Raises:
         StudyError: no patient, or patients that differ by more than numbers: another grid, macro-step or precision.
     """
@@ -129,8 +143,14 @@ def patient_gradients(
     Args:
         problem: what is asked.
         inputs: of each patient; (model, state, schedule) for a `DoseProblem`.
-        x: in 0..1, (n,) or (p, n).
+        x: in 0..1 [-], (n,) if all get the same dose, else (p, n).
         batch: patients at once.
+
+    Returns:
+        What is known of all p patients, in their order.
+
+    Raises:
+        StudyError: see `stacked`.
     """
     return PatientProgram(problem, batch).linearise(x, stacked(inputs))
 
@@ -142,6 +162,7 @@ def _kind(inputs: Any) -> tuple[Any, list[tuple[tuple[int, ...], Any]]]:
 
 
 def _patients(inputs: Any) -> int:
+    """Number of patients, the length of the leading axis of every array."""
     counts = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(inputs)}
     if len(counts) != 1 or () in counts or (0,) in counts:
         raise StudyError("patients: every array of the inputs wants one and the same leading axis")

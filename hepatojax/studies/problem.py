@@ -1,4 +1,9 @@
-"""A dose problem as its solvers see it: one pure function of a place x in 0..1, with limits and their Jacobian."""
+"""A dose problem as its solvers see it: one pure function of a place x in 0..1, with limits and their Jacobian.
+
+The numbers of the liver, its state and the schedule are arguments of the compiled function and not constants in it, so
+that a window, a front or several patients are compiled once. Limits that take no
+simulation stand apart, since their Jacobian is cheap. The Jacobian is taken in the mode that needs fewer products.
+"""
 
 from __future__ import annotations
 
@@ -37,7 +42,7 @@ class Outcome(NamedTuple):
     """What is known at a place, or at several of them with a leading axis.
 
     Attributes:
-        objective: to be maximised.
+        objective: to be maximised, in its unit.
         limits: excess of each, <= 0 where it is kept [-].
         status: `Status` code of the simulation; where it is not OK the numbers mean nothing.
     """
@@ -48,7 +53,12 @@ class Outcome(NamedTuple):
 
 
 class Linearised(NamedTuple):
-    """An outcome with its Jacobian, rows the objective and then each limit, columns the variables."""
+    """An outcome with its Jacobian.
+
+    Attributes:
+        outcome: objective, limits and status at one place.
+        jacobian: derivatives by x, rows the objective and then each limit, columns the variables, (1 + c, n).
+    """
 
     outcome: Outcome
     jacobian: Float[Numbers, "m n"]
@@ -122,8 +132,12 @@ class Program:
         """A program whose inputs are (those of this one, something more), so that this changes without compilation.
 
         Args:
-            function, closed: of x and these inputs; `closed` only counts where this one has limits without simulation.
+            function: of x and these inputs, in place of that of this program.
+            closed: of x and these inputs; it only counts where this one has limits without simulation.
             more: what stands beside the inputs, and beside their twin.
+
+        Returns:
+            The other program; it has the same variables and limits.
         """
         return dataclasses.replace(
             self,
@@ -134,7 +148,11 @@ class Program:
         )
 
     def with_inputs(self, inputs: Any) -> Program:
-        """The same function of other inputs of the same kind, with everything compiled in common; it has no twin."""
+        """The same function of other inputs of the same kind, with everything compiled in common; it has no twin.
+
+        Args:
+            inputs: of the structure, shapes and types of those of this program.
+        """
         other = dataclasses.replace(self, inputs=inputs, twin=None)
         shared = ("simulated", "_one", "_many", "_compiled")
         shared += ("_closed_compiled",) if self.closed is not None else ()
@@ -142,11 +160,25 @@ class Program:
         return other
 
     def evaluate(self, x: ArrayLike) -> Outcome:
-        """The outcome at one place."""
+        """The outcome at one place.
+
+        Args:
+            x: in 0..1 [-], (n,).
+
+        Returns:
+            Objective, excess of each limit (c,) and status.
+        """
         return _host(self._one(jnp.asarray(x, jnp.float64), self.inputs))
 
     def evaluate_many(self, places: ArrayLike) -> Outcome:
-        """Outcomes at many places (m, n), `RUNS_AT_ONCE` in one compiled call, which bounds the memory."""
+        """Outcomes at many places, `RUNS_AT_ONCE` in one compiled call, which bounds the memory.
+
+        Args:
+            places: in 0..1 [-], (m, n); the last batch is filled up with the last of them.
+
+        Returns:
+            Objective (m,), excess of each limit (m, c) and status (m,).
+        """
         places = np.asarray(places, float)
         count = len(places)
         padded = np.concatenate([places, np.repeat(places[-1:], -count % RUNS_AT_ONCE, axis=0)])
@@ -155,16 +187,39 @@ class Program:
         return Outcome(*(np.concatenate(part)[:count] for part in zip(*parts, strict=True)))
 
     def linearise(self, x: ArrayLike) -> Linearised:
-        """The outcome at a place and its Jacobian (1 + c, n), in the cheaper mode, in one compiled call."""
+        """The outcome at a place and its Jacobian, in the cheaper mode, in one compiled call.
+
+        Args:
+            x: in 0..1 [-], (n,).
+
+        Returns:
+            The outcome, and the derivatives of objective and limits by x, (1 + c, n).
+        """
         seeds = jnp.eye(self._rows(self.mode))
         return _host(self._linearised(jnp.asarray(x, jnp.float64), seeds, self.inputs, self.mode))
 
     def push(self, x: ArrayLike, direction: ArrayLike) -> Float[np.ndarray, " m"]:
-        """Derivative of every output that takes a simulation along a direction (n,), in forward mode."""
+        """Derivative of every output that takes a simulation along a direction, in forward mode.
+
+        Args:
+            x: in 0..1 [-], (n,).
+            direction: in x [-], (n,).
+
+        Returns:
+            J d of the objective and the simulated limits, (`simulated`,).
+        """
         return self._first(FORWARD, x, direction)
 
     def pull(self, x: ArrayLike, weights: ArrayLike) -> Float[np.ndarray, " n"]:
-        """Derivative of a weighted sum of the outputs that take a simulation, in reverse mode."""
+        """Derivative of a weighted sum of the outputs that take a simulation, in reverse mode.
+
+        Args:
+            x: in 0..1 [-], (n,).
+            weights: w of the objective and the simulated limits, (`simulated`,).
+
+        Returns:
+            w J by each x, (n,).
+        """
         return self._first(REVERSE, x, weights)
 
     def _first(self, mode: str, x: ArrayLike, seed: ArrayLike) -> np.ndarray:
@@ -177,11 +232,13 @@ class Program:
         return jax.jit(function, compiler_options=dict(self.compiler_options or {}) or None, **how)
 
     def _rows(self, mode: str) -> int:
+        """Number of seeds of the compiled products: a whole Jacobian in the cheaper mode, one product in the other."""
         if mode != self.mode:
             return 1
         return len(self.variables) if mode == FORWARD else self.simulated
 
     def _whole(self, x: Array, inputs: Any) -> Outcome:
+        """Objective and all limits, those that take no simulation last."""
         outcome = self.function(x, inputs)
         if self.closed is None:
             return outcome
@@ -238,11 +295,13 @@ class DoseProblem:
     """Which doses, and which product, serve a patient best.
 
     Attributes:
-        model, state, schedule: from `hepatojax.build`; the schedule holds what is not chosen.
+        model: of `hepatojax.build`.
+        state: where the run starts, of `hepatojax.build`.
+        schedule: holds what is not chosen.
         end_h: end of the run [h].
         aims: their weighted sum is maximised.
-        limits: to be kept.
         variables: what is chosen.
+        limits: to be kept.
         adjoint: see `simulate`.
 
     Raises:
@@ -272,11 +331,25 @@ class DoseProblem:
         return int(self.state.step) * self.model.numerics.macro_step_h
 
     def dosed(self, x: ArrayLike) -> tuple[DoseSchedule, CellProduct]:
-        """The schedule and the product at a place x (n,) in 0..1."""
+        """The schedule and the product at a place.
+
+        Args:
+            x: in 0..1 [-], (n,).
+
+        Returns:
+            Both with the chosen entries in their units.
+        """
         return dosed(self.variables, self.schedule, self.model.product, jnp.asarray(x, jnp.float64))
 
     def evaluate(self, x: ArrayLike) -> Outcome:
-        """Objective, limits and status at a place x (n,) in 0..1."""
+        """Objective, limits and status at a place.
+
+        Args:
+            x: in 0..1 [-], (n,).
+
+        Returns:
+            The outcome of one run.
+        """
         return self.program.evaluate(x)
 
     @cached_property
@@ -320,7 +393,14 @@ class DoseProblem:
 
 
 def program_of(problem: DoseProblem | Program) -> Program:
-    """The program of a problem; a bare one is its own."""
+    """The program of a problem; a bare one is its own.
+
+    Args:
+        problem: either.
+
+    Returns:
+        The program, the same one every time, so that nothing is compiled twice.
+    """
     return problem.program if isinstance(problem, DoseProblem) else problem
 
 
@@ -328,6 +408,14 @@ def in_precision(model: LiverModel, state: LiverState, precision: str) -> tuple[
     """The same liver with its fields in another precision, and solvers as tight as that allows.
 
     What is always float64 stays so: pressure, body, plasma and the geometry.
+
+    Args:
+        model: of either precision.
+        state: of that model.
+        precision: of the fields, "float32" or "float64".
+
+    Returns:
+        Model and state; a float32 number does not become more exact by this.
     """
     numerics = dataclasses.replace(model.numerics, precision=precision, tolerance=TOLERANCE[precision])
 
@@ -342,6 +430,7 @@ def in_precision(model: LiverModel, state: LiverState, precision: str) -> tuple[
 
 
 def _stacked(limits: tuple[Limit, ...], course: Course) -> Float[Array, " c"]:
+    """Excess of all of some limits, end to end."""
     return _joined(*(limit.excess(course) for limit in limits))
 
 

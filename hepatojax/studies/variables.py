@@ -1,4 +1,8 @@
-"""What may be chosen: entries of the schedule and of the product, each between bounds, seen as x in 0..1."""
+"""What may be chosen: entries of the schedule and of the product, each between bounds, seen as x in 0..1.
+
+Solvers see numbers of one size, whatever the unit, and the bounds of all are 0 and 1. An amount of cells that spans
+decades is best chosen on the logarithmic scale; then no dose at all lies at x = -infinity.
+"""
 
 from __future__ import annotations
 
@@ -39,8 +43,12 @@ class Variable:
     Attributes:
         name: "start_h[i]" [h], "duration_h[i]" [h], "cells_per_kg[i]" [cells/kg], "route_mix[i].ROUTE" [-] of infusion
             i from 0 on, or "product.NAME" for an entry of `CellProduct`.
-        low, high: bounds, in its unit.
+        low: lower bound, in its unit.
+        high: upper bound, in its unit.
         scale: "linear", or "log" for bounds above zero.
+
+    Raises:
+        StudyError: no such entry, bounds that leave its range or are not finite, or a scale that does not fit them.
 
     Several shares of one infusion keep its mix on the simplex: the first is the share of its route, each later one is a
     share of what is left by those before it, and the routes without a variable divide the rest as the schedule does.
@@ -81,13 +89,29 @@ class Variable:
         return (found[3] or "") if found else ""
 
     def value(self, x: Float[Array, ""]) -> Float[Array, ""]:
-        """From x in 0..1 to its unit: low + (high - low) x, or low (high / low)^x."""
+        """From x to its unit.
+
+            low + (high - low) x   or   low (high / low)^x
+
+        Args:
+            x: place in 0..1 [-]; on the logarithmic scale also -infinity, which is zero.
+
+        Returns:
+            The value, in the unit of the variable.
+        """
         if self.scale == "log":
             return self.low * jnp.exp(x * math.log(self.high / self.low))
         return self.low + (self.high - self.low) * x
 
     def place(self, value: float) -> float:
-        """From its unit to x; the inverse of `value`."""
+        """From its unit to x; the inverse of `value`.
+
+        Args:
+            value: in the unit of the variable, above zero on the logarithmic scale.
+
+        Returns:
+            The place, in 0..1 for a value within the bounds [-].
+        """
         if self.scale == "log":
             return math.log(value / self.low) / math.log(self.high / self.low)
         return (value - self.low) / (self.high - self.low)
@@ -109,6 +133,12 @@ class Variable:
 
 def check_variables(variables: tuple[Variable, ...], schedule: DoseSchedule, start_h: float, end_h: float) -> None:
     """Refuse variables that do not fit a schedule and a run.
+
+    Args:
+        variables: to be chosen.
+        schedule: that holds what is not chosen.
+        start_h: of the run [h].
+        end_h: of the run [h].
 
     Raises:
         StudyError: none or the same one twice, a row that the schedule has not, a start outside the run, or shares that
@@ -140,8 +170,12 @@ def dosed(
 
     Args:
         variables: (n,).
-        schedule, product: what holds where nothing is chosen.
-        x: in 0..1 [-].
+        schedule: what holds where no entry of it is chosen.
+        product: what holds where no entry of it is chosen.
+        x: in 0..1 [-], (n,).
+
+    Returns:
+        Both with the chosen entries in their units.
     """
     free: dict[int, dict[str, Array]] = {}
     for variable, at in zip(variables, x, strict=True):
@@ -163,8 +197,11 @@ def mixed(mix: Float[Array, " 5"], shares: dict[str, Array]) -> Float[Array, " 5
     """A mix of routes with some shares chosen, see `Variable`; it sums to 1 for shares in 0..1.
 
     Args:
-        mix: of the schedule [-].
+        mix: of the schedule [-], (5,).
         shares: route -> share of what those before it left [-].
+
+    Returns:
+        Share of each route [-], (5,).
     """
     left, chosen = jnp.ones(()), {}
     for route, share in shares.items():
@@ -176,11 +213,20 @@ def mixed(mix: Float[Array, " 5"], shares: dict[str, Array]) -> Float[Array, " 5
 
 
 def rows_in_use(variables: tuple[Variable, ...], schedule: DoseSchedule) -> tuple[int, ...]:
-    """Rows of a schedule that hold an infusion, or may come to: cells in them, or a free number of cells."""
+    """Rows of a schedule that hold an infusion, or may come to: cells in them, or a free number of cells.
+
+    Args:
+        variables: to be chosen.
+        schedule: that holds the other numbers.
+
+    Returns:
+        Numbers of the rows, rising.
+    """
     free = {variable.row for variable in variables if variable.entry == "cells_per_kg"}
     cells = np.asarray(schedule.cells_per_kg)
     return tuple(row for row in range(len(cells)) if row in free or cells[row] > 0)
 
 
 def _fixed(free: list[str]) -> np.ndarray:
+    """Columns of the routes whose share is not chosen."""
     return np.asarray([i for i, route in enumerate(ROUTES) if route not in free], int)

@@ -1,4 +1,8 @@
-"""The therapeutic window: doses whose gain is worth having while every limit is kept, with the band of its factors."""
+"""The therapeutic window: doses whose gain is worth having while every limit is kept, with the band of its factors.
+
+A window rests on factors that are assumed or fitted, the amplifications by the host first of all; so none is given
+without the windows at both ends of their ranges. All of them are runs of one compiled program with other inputs.
+"""
 
 from __future__ import annotations
 
@@ -31,7 +35,10 @@ class Factor(NamedTuple):
 
     Attributes:
         name: as in the registry.
-        unit, value, low, high: its range.
+        unit: of the three numbers below.
+        value: the nominal one.
+        low: lower end of its range.
+        high: upper end of its range.
         inputs: inputs of the program, and a value -> the inputs with that value.
     """
 
@@ -44,7 +51,13 @@ class Factor(NamedTuple):
 
 
 class FactorWindows(NamedTuple):
-    """The windows at both ends of the range of a factor, everything else as it was."""
+    """The windows at both ends of the range of a factor, everything else as it was.
+
+    Attributes:
+        factor: what is moved.
+        at_low: at the lower end of its range.
+        at_high: at the upper end.
+    """
 
     factor: Factor
     at_low: Window
@@ -59,6 +72,7 @@ class WindowStudy:
         name: what it is of, such as the route.
         variable: the amount that is chosen.
         limits: their names.
+        window: at the nominal value of every factor.
         band: of each factor.
 
     Raises:
@@ -95,9 +109,15 @@ class WindowStudy:
         return [(f"{b.factor.name} {end}", w) for b in self.band for end, w in zip(("low", "high"), b[1:], strict=True)]
 
     def moved(self, part: str) -> tuple[float, float] | None:
-        """Lowest and highest dose [cells/kg] of "lower", "best" or "upper" over all windows that are not empty.
+        """Lowest and highest dose of a part of the window over all windows that are not empty.
 
         Where some are `unknown` the true range is at least as wide as this one.
+
+        Args:
+            part: "lower", "best" or "upper".
+
+        Returns:
+            Two doses [cells/kg]; None if every window is empty.
         """
         parts = [getattr(window, part) for window in self.windows if window.open]
         doses = [each.dose for each in parts]
@@ -196,9 +216,16 @@ def windows_by(
 
     Args:
         problem: as of `therapeutic_window`.
-        least_gain, factors, share, doses, on_window: see there.
-        routes: of `hepatojax.scenario.ROUTES`.
+        least_gain: smallest gain worth having, in the unit of the objective.
+        factors: whose ranges make the band of each window.
+        routes: of `hepatojax.scenario.ROUTES`; each gets the whole infusion.
         products: name -> product; that of the model alone by default.
+        share: of the best gain that may be lost in the flat range [-].
+        doses: of the scan.
+        on_window: called with a name and each window that is done.
+
+    Returns:
+        A study for each route and product, the products of one route side by side.
 
     Raises:
         StudyError: an unknown route, or see `therapeutic_window`.
@@ -228,10 +255,15 @@ def amplification_factors(
     Args:
         parameters: the registry of the model.
         names: "subject.name".
-        healthy: see `with_parameters`.
+        healthy: lobule without its septa, see `with_parameters`.
+
+    Returns:
+        One factor for each name, with its range in the unit of the registry.
 
     Raises:
         StudyError: an unknown name.
+
+    Reference: BIOLOGY A8, named amplification.
     """
     rows = {row.name: row for row in parameters.table()}
     names = names or [name for name in rows if name.startswith(AMPLIFICATION)]
@@ -264,6 +296,7 @@ def _alike(new: Any, old: Any) -> Any:
 
 
 def _by_route(problem: DoseProblem, route: str) -> Any:
+    """The schedule with the infusion of the variable given by one route alone."""
     if route not in ROUTES:
         raise StudyError(f"route is {route!r}; allowed: {', '.join(ROUTES)}")
     row, mix = problem.variables[0].row, jnp.asarray([float(route == each) for each in ROUTES])

@@ -1,4 +1,9 @@
-"""Infusions in continuous time: when, how long, how many cells, by which routes."""
+"""Infusions in continuous time: when, how long, how many cells, by which routes.
+
+Starts and lengths are not rounded to macro-steps. Each interval takes the part of an infusion that falls into it, so
+that the parts add up to the dose whatever the intervals are, and a derivative by a start time holds across an edge.
+The number of rows is part of the compiled program, their content is not: unused rows carry no cells.
+"""
 
 from __future__ import annotations
 
@@ -16,10 +21,10 @@ class DoseSchedule:
     """Infusions at constant rate; every entry is differentiable, a row without cells does nothing.
 
     Attributes:
-        start_h: start of each infusion [h].
-        duration_h: its length [h], > 0.
-        cells_per_kg: cells, dead ones included [cells/kg].
-        route_mix: share of each route of `hepatojax.scenario.ROUTES` [-], rows sum to 1.
+        start_h: start of each infusion [h], (d,).
+        duration_h: its length [h], > 0, (d,).
+        cells_per_kg: cells, dead ones included [cells/kg], (d,).
+        route_mix: share of each route of `hepatojax.scenario.ROUTES` [-], (d, 5); rows sum to 1.
     """
 
     start_h: Float[Array, " d"]
@@ -33,8 +38,9 @@ class Windows:
     """The part of each infusion that falls into one interval of time.
 
     Attributes:
-        rate: [cells/kg/h].
-        begin_h, end_h: since the start of the interval [h]; equal where nothing falls into it.
+        rate: of infusion within the window [cells/kg/h], (d,).
+        begin_h: start of the window since the start of the interval [h], (d,).
+        end_h: its end [h], (d,); equal to its start where nothing falls into the interval.
     """
 
     rate: Float[Array, " d"]
@@ -43,7 +49,7 @@ class Windows:
 
     @property
     def cells_per_kg(self) -> Float[Array, " d"]:
-        """Cells infused in the interval [cells/kg]."""
+        """Cells infused in the interval, rate x (end - begin) [cells/kg], (d,)."""
         return self.rate * (self.end_h - self.begin_h)
 
 
@@ -51,8 +57,11 @@ def schedule_of(infusions: Sequence[InfusionSpec], length: int | None = None) ->
     """The schedule of an arm, padded with rows without cells so that all arms share one compilation.
 
     Args:
-        infusions: of the arm.
+        infusions: of the arm, each by one route [h, cells/kg].
         length: number of rows; that of the infusions by default, at least 1.
+
+    Returns:
+        The schedule, rows in the order of the infusions; padding has no cells and a positive duration.
 
     Raises:
         ValueError: more infusions than rows, an unknown route, or a duration that is not positive.
@@ -88,7 +97,9 @@ def windows(schedule: DoseSchedule, start_h: Float[Array, ""] | float, length_h:
         length_h: its length h [h].
 
     Returns:
-        The windows, relative to the start of the interval.
+        Rates [cells/kg/h] and windows [h], relative to the start of the interval.
+
+    Reference: NUMERICS decision 8.
     """
     end_h = schedule.start_h + schedule.duration_h
     return Windows(
@@ -107,8 +118,12 @@ def passed_of(
     very start of a run has one. Times within round-off of an edge may fall on either side.
 
     Args:
-        time_h: [h].
-        start_h, length_h: of the interval [h].
+        time_h: a time, or several [h].
+        start_h: start of the interval [h].
+        length_h: its length [h].
+
+    Returns:
+        The time passed [h], 0 to `length_h`.
     """
     passed = jnp.asarray(time_h) - start_h
     return jnp.where(passed < 0, 0.0, jnp.where(passed < length_h, passed, length_h))

@@ -1,4 +1,11 @@
-"""Where cells that come with the blood settle: one unit-arrival solve per flow field."""
+"""Where cells that come with the blood settle: one unit-arrival solve per flow field.
+
+Cells pass the lobule in about ten seconds, far below the slow clock, so that their capture is a steady balance with the
+flow. It is linear in the cells: one solve for a unit inflow serves any dose. What comes out is an expected density over
+many lobules, a fraction of a cell in each voxel, and no picture of one lobule.
+
+Reference: MODEL 0 and 6.
+"""
 
 from __future__ import annotations
 
@@ -23,8 +30,10 @@ class Arrival:
         density: captured cells per volume relative to the volume mean, (nz, ny, nx) [-].
         carried: cells left in the blood relative to the inlet, (nz, ny, nx) [-]; the guess of the next solve.
         captured_share: of the cells that enter, captured in one pass [-].
+        iterations: half-steps of BiCGStab.
         residual: 2-norm of the imbalance over that of what enters [-].
-        worst_cell: flat index of the largest.
+        converged: residual within tolerance, or what rounding of the solution leaves.
+        worst_cell: flat index of the largest imbalance.
     """
 
     density: Float[Array, "nz ny nx"]
@@ -49,18 +58,18 @@ def unit_arrival(
 
         div(q a) + k f a = 0,  a = 1 in the inlet,  k = adhesion Q / V;   arrival = f a / mean(f a)
 
-    The shape does not depend on how many cells come: scale it by the amounts.
+    The shape does not depend on how many cells come: scale it by the amounts. Upwind fluxes, so that a >= 0.
 
     Args:
-        grid: tissue volumes.
+        grid: tissue volumes [um3].
         flow: of blood [um3/s].
         affinity: f, capture relative to the lobule's own, (nz, ny, nx) [-], >= 0; ones where nothing is known.
         adhesion: expected captures of one cell during one mean transit [-].
-        guess: `carried` of an earlier solve, or ones.
+        guess: `carried` of an earlier solve, or ones, (nz, ny, nx) [-].
         tolerance: see `positive_solution`.
 
     Returns:
-        The density of arrivals, of volume mean 1.
+        The density of arrivals, of volume mean 1, with the evidence of its solve.
 
     Reference: MODEL 6 and 0 (expected density, Poisson occupancy).
     """
@@ -85,6 +94,7 @@ def unit_arrival(
 
 
 def _equations(parameters: tuple[Flow, Array]) -> tuple[Fluxes, Array]:
+    """Upwind transport with outflow and capture as sinks [um3/s], and the inflow at a concentration of 1."""
     flow, capture = parameters
     closed = tuple(jnp.zeros_like(q) for q in flow.flux)
     return (*upwind(flow.flux, closed), flow.outflow + capture), flow.inflow

@@ -1,4 +1,9 @@
-"""What the solves of carried species share: tolerances, a preconditioner, and the linear balance A(p) x = b(p)."""
+"""What the solves of carried species share: tolerances, a preconditioner, and the linear balance A(p) x = b(p).
+
+Species that the blood carries have an M-matrix at their heart, fluxes between cells and a sink, so that a positive
+source gives a positive field. The solver is BiCGStab with one V-cycle of that matrix; whether it is done is judged by
+the balance itself and not by the residual that the method carries along.
+"""
 
 from __future__ import annotations
 
@@ -28,29 +33,64 @@ INNER_OF_TARGET = 0.3
 
 
 def default_tolerance(dtype: DTypeLike) -> float:
-    """Relative tolerance of a forward solve of a carried field: 1e-10 in float64, 1e-5 in float32."""
+    """Relative tolerance of a forward solve of a carried field [-]: 1e-10 in float64, 1e-5 in float32.
+
+    Args:
+        dtype: of the field, float32 or float64.
+    """
     return 1e-10 if jnp.dtype(dtype) == jnp.float64 else 1e-5
 
 
 def adjoint_tolerance(dtype: DTypeLike) -> float:
-    """Relative tolerance of a tangent or transposed solve, in its own right-hand side: 1e-11 or 1e-6."""
+    """Relative tolerance of a tangent or transposed solve, in its own right-hand side [-]: 1e-11 or 1e-6.
+
+    Args:
+        dtype: of the cotangent; float64 has the smaller one.
+
+    Reference: NUMERICS decision 4.
+    """
     return 1e-11 if jnp.dtype(dtype) == jnp.float64 else 1e-6
 
 
 def total(field: Array) -> Float[Array, ""]:
-    """Sum over all cells in float64 [unit of the field], for means and ledgers."""
+    """Sum over all cells in float64, for means and ledgers.
+
+    Args:
+        field: amount of each cell [any unit], any shape and precision.
+
+    Returns:
+        The sum [unit of the field].
+    """
     return jnp.sum(field.astype(jnp.float64))
 
 
 def inner_tolerance(target: Array, left: Array) -> Array:
-    """Relative tolerance [-] of an inner solve: what is left to do, and neither wasteful nor idle."""
+    """Relative tolerance of an inner solve: what is left to do, and neither wasteful nor idle.
+
+        min(max(0.3 target / left, 0.01), 0.1)
+
+    Args:
+        target: size of the imbalance at which the outer iteration stops [any unit].
+        left: size of the imbalance now, same unit and norm.
+
+    Returns:
+        The tolerance of the linear solve in its right-hand side [-].
+    """
     tight, loose = INNER
     wanted = INNER_OF_TARGET * safe_ratio(target, left)
     return jnp.where(wanted < tight, tight, jnp.where(wanted > loose, loose, wanted))
 
 
 def size_of(fields: Unknown, share: ArrayLike = 1.0) -> Float[Array, ""]:
-    """A share [-] of the 2-norm of a field or of a tuple of fields: of a right-hand side, where its solve may stop."""
+    """A share of the 2-norm of a field or of a tuple of fields: of a right-hand side, where its solve may stop.
+
+    Args:
+        fields: one field or a tuple of them [any unit], each (nz, ny, nx).
+        share: of the norm, a tolerance [-].
+
+    Returns:
+        share |fields| [unit of the fields].
+    """
     return share * norm(fields)
 
 
@@ -60,6 +100,9 @@ def one_cycle(matrix: Hierarchy, rhs: Array) -> Array:
     Args:
         matrix: hierarchy of A [um3/s].
         rhs: b [um3/s times the unit of the field], (nz, ny, nx).
+
+    Returns:
+        x [unit of the field], (nz, ny, nx); linear in b, as a preconditioner must be.
     """
     return v_cycle(matrix, rhs, SMOOTHING)
 
@@ -72,6 +115,9 @@ def krylov(
     Args:
         apply: A, a field or a tuple of fields -> what leaves their cells [um3/s times the unit of a field].
         precondition: approximate A^-1.
+
+    Returns:
+        The solver; `rhs` and `target` are in the unit of what `apply` gives.
     """
 
     def solve(rest: Unknown, target: Array) -> LinearSolution:
@@ -89,7 +135,15 @@ def krylov(
 
 
 class Verified(NamedTuple):
-    """A solution and what its own balance says of it; residual: 2-norm of the imbalance over that of the rhs [-]."""
+    """A solution and what its own balance says of it.
+
+    Attributes:
+        value: x [unit of the field], (nz, ny, nx).
+        iterations: half-steps of BiCGStab in all rounds.
+        residual: 2-norm of the imbalance over that of the right-hand side [-].
+        converged: the imbalance is within tolerance, or what rounding of the solution leaves.
+        worst_cell: flat index of the largest imbalance.
+    """
 
     value: Float[Array, "nz ny nx"]
     iterations: Array
@@ -118,6 +172,8 @@ def solve_verified(
 ) -> Verified:
     """A Krylov method, started again from where it came until the true residual b - A x is small.
 
+        |b - A x| <= tolerance |b| + 2 eps |d x|
+
     The residual that BiCGStab carries along can leave the true one by any amount, so its own word does not count. A
     round that brings nothing is replaced by Jacobi sweeps of the M-matrix, enough to cross the grid: exact for a row of
     cells without diffusion. The solve may stop at what rounding of x alone leaves, two units of the last place of d x.
@@ -126,8 +182,14 @@ def solve_verified(
         apply: A.
         matrix: an M-matrix near A [um3/s], with d its diagonal.
         solve: (rhs, target) -> solution of A from zero, up to a 2-norm of the residual; see `krylov`.
-        rhs, guess: (nz, ny, nx).
-        tolerance: relative to the 2-norm of rhs.
+        rhs: b [um3/s times the unit of the field], (nz, ny, nx).
+        guess: x to start from [unit of the field], (nz, ny, nx).
+        tolerance: relative to the 2-norm of rhs [-].
+
+    Returns:
+        x with its true residual; `converged` is False after 8 rounds that did not suffice.
+
+    Reference: RELIABILITY 0.8 (compute the residual yourself).
     """
     unit = 2.0 * float(jnp.finfo(rhs.dtype).eps)
 
@@ -165,8 +227,12 @@ def solve_transport(matrix: Hierarchy, rhs: Array, guess: Array, *, tolerance: A
 
     Args:
         matrix: hierarchy of A [um3/s].
-        rhs, guess: (nz, ny, nx).
-        tolerance: relative to the 2-norm of rhs.
+        rhs: b [um3/s times the unit of the field], (nz, ny, nx).
+        guess: x to start from [unit of the field], (nz, ny, nx).
+        tolerance: relative to the 2-norm of rhs [-].
+
+    Returns:
+        x with its true residual, see `Verified`.
     """
     solve = krylov(matrix.finest, partial(one_cycle, matrix))
     return solve_verified(matrix.finest, matrix.finest, solve, rhs, guess, tolerance=tolerance)
@@ -187,9 +253,12 @@ def positive_solution(
     Args:
         equations: parameters -> (what `assemble` makes A of [um3/s], b); closes over no traced value.
         parameters: any pytree of arrays.
-        guess: start, (nz, ny, nx).
-        plan: see `coarsening_plan`.
-        tolerance: relative to the 2-norm of b; 1e-10 in float64, 1e-5 in float32.
+        guess: x to start from, (nz, ny, nx); has no derivative, and its dtype is that of the solve.
+        plan: see `coarsening_plan`; an empty one preconditions by smoothing alone.
+        tolerance: relative to the 2-norm of b [-]; 1e-10 in float64, 1e-5 in float32.
+
+    Returns:
+        x [unit of b over that of A], (nz, ny, nx), with the evidence of its solve.
     """
     tolerance = default_tolerance(guess.dtype) if tolerance is None else tolerance
 

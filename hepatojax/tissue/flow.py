@@ -1,4 +1,8 @@
-"""The blood flow through a lobule: the record that perfusion writes and every carried species reads."""
+"""The blood flow through a lobule: the record that perfusion writes and every carried species reads.
+
+The fluxes that balance the pressure are the fluxes that carry oxygen, signals and cells; nobody interpolates a velocity
+of its own, so that what enters a cell with the blood leaves it again to the residual of the pressure solve.
+"""
 
 from __future__ import annotations
 
@@ -27,11 +31,25 @@ class Flow:
     outflow: Float[Array, "nz ny nx"]
 
     def times(self, factor: Array | float) -> Flow:
-        """The flow of a carrier that is a fixed share of the blood, or the same flow at another rate."""
+        """The flow of a carrier that is a fixed share of the blood, or the same flow at another rate.
+
+        Args:
+            factor: on every flux, inflow and outflow [-]; a total [um3/s] where this flow is that of a unit total.
+
+        Returns:
+            The flow [um3/s].
+        """
         return Flow(tuple(f * factor for f in self.flux), self.inflow * factor, self.outflow * factor)
 
     def astype(self, dtype: DTypeLike) -> Flow:
-        """The flow in the dtype of the fields that it carries."""
+        """The flow in the dtype of the fields that it carries.
+
+        Args:
+            dtype: float32 or float64; the pressure solve itself gives float64.
+
+        Returns:
+            The flow [um3/s], each array (nz, ny, nx).
+        """
         return Flow(tuple(f.astype(dtype) for f in self.flux), self.inflow.astype(dtype), self.outflow.astype(dtype))
 
     @property
@@ -41,19 +59,24 @@ class Flow:
 
     @property
     def imbalance(self) -> Float[Array, "nz ny nx"]:
-        """Divergence minus sources in each cell [um3/s]; the residual of the pressure solve."""
+        """Residual of the pressure solve in each cell, div q + q_out - q_in [um3/s], (nz, ny, nx)."""
         return divergence(self.flux) + self.outflow - self.inflow
 
 
 def superficial_speed(grid: Grid, flow: Flow, linear_scale: Float[Array, ""] | float = 1.0) -> Float[Array, "nz ny nx"]:
-    """Speed of the blood at the cell centres, per area of tissue [um/s]; zero outside the tissue.
+    """Speed of the blood at the cell centres, per area of tissue; zero outside the tissue.
+
+        u_a = (q_i + q_(i-1)) / (A_i + A_(i-1)) along axis a,   |u| = sqrt(sum of u_a^2) / s^2
 
     Along each axis the flow through both faces of a cell over their open area.
 
     Args:
-        grid: at its size at rest.
-        flow: [um3/s].
-        linear_scale: of the tissue now over rest [-].
+        grid: at its size at rest; its faces give the open areas A [um2].
+        flow: q [um3/s].
+        linear_scale: s, length of the tissue now over rest [-]; areas grow by its square.
+
+    Returns:
+        |u| [um/s], (nz, ny, nx).
     """
     square = jnp.zeros_like(flow.inflow)
     for axis in AXES:

@@ -22,9 +22,13 @@ def random_permeability(lobule: Lobule, log_sd: float, correlation_um: float, se
     g has the covariance exp(-r^2 / (2 l^2)) in all three directions; the geometric mean of the factor is 1.
 
     Args:
+        lobule: whose cell centres sample the field.
         log_sd: standard deviation of the log permeability [-].
         correlation_um: l [um].
         seed: of the realisation.
+
+    Returns:
+        The lobule, its permeability still relative to the healthy mean [-].
     """
     field = gaussian_field(lobule, correlation_um, np.random.default_rng(seed))
     return lobule.replace(permeability=lobule.permeability * np.exp(log_sd * field))
@@ -38,8 +42,12 @@ def gaussian_field(
         g(x) = sqrt(2 / M) sum_m cos(k_m . x + phi_m),   k_m ~ N(0, 1 / l^2)
 
     Args:
+        lobule: whose cell centres are the points x [um], counted from the middle of the block.
         correlation_um: l [um].
         generator: source of the wave vectors and phases.
+
+    Returns:
+        g [-], (nz, ny, nx).
 
     Reference: Shinozuka and Deodatis (1991), Appl. Mech. Rev. 44:191.
     """
@@ -60,14 +68,21 @@ def fibrotic_septa(
 ) -> Lobule:
     """The lobule with `count` fibrotic septa, upright slabs of permeability 1 / contrast, pierced by random gaps.
 
+        K -> K / (1 + (contrast - 1) s),   s the share of the cell inside a closed part of a slab
+
     Each septum runs from a portal tract to one of its nearest portal tracts or central veins, chosen by the seed
     without repetition. A cell that the slab covers in part has the two permeabilities in series.
 
     Args:
+        lobule: with the axes of its vessels.
         count: number of septa, at most the number of portal-portal and portal-central pairs.
-        contrast: >= 1 [-].
+        contrast: permeability beside a septum over that inside it, >= 1 [-].
         thickness_um: of the slab [um].
+        seed: of the choice of vessels and of the gaps.
         gap_fraction: share of each septum that is open [-].
+
+    Returns:
+        The lobule with a lower permeability [-] in the septa; its labels do not show them.
 
     Raises:
         ValueError: the geometry has fewer pairs of neighbouring vessels than septa.
@@ -85,7 +100,14 @@ def fibrotic_septa(
 
 
 def neighbouring_vessels(lobule: Lobule) -> list[tuple[Float[np.ndarray, " 2"], Float[np.ndarray, " 2"]]]:
-    """Pairs of axes, portal-portal and portal-central, that are within 1.2 times the least such distance [um]."""
+    """Pairs of axes, portal-portal and portal-central, that are within 1.2 times the least such distance.
+
+    Args:
+        lobule: with the axes of its vessels.
+
+    Returns:
+        Start and end (x, y) of each pair [um]; none where the geometry has no axes.
+    """
     portal, central = np.asarray(lobule.portal_xy_um), np.asarray(lobule.central_xy_um)
     every = np.concatenate([portal, central])
     pairs = [(i, j) for i in range(len(portal)) for j in range(i + 1, len(every))]

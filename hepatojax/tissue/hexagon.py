@@ -1,4 +1,11 @@
-"""Analytic lobules: a hexagonal prism or a tiling of them, a radial column, and one well-mixed cell."""
+"""Analytic lobules: a hexagonal prism or a tiling of them, a radial column, and one well-mixed cell.
+
+The hexagon is cut exactly: areas and open edges of every cell are closed formulae, so that no grid has to fit it.
+Vessels stay discs of fixed radius at any spacing, see `hepatojax.tissue.wells`. The column and the well-mixed cell
+replace the hexagon by a cylinder of equal area, where no map is asked for.
+
+Reference: NUMERICS decisions 1 and 2.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +36,16 @@ SMALLEST_FRACTION = 1e-4  # of a cell; a thinner sliver of tissue is left out
 
 @dataclass(frozen=True)
 class _Plan:
-    """The plane figure: hexagons with vertices up (circumradius R), on cells that fill their bounding box."""
+    """The plane figure: hexagons with vertices up, on cells that fill their bounding box.
+
+    Attributes:
+        radius: circumradius R [um].
+        centres: (x, y) of each hexagon [um], (l, 2), counted from the middle of the box.
+        width: of the box along x [um].
+        height: of the box along y [um].
+        nx: cells along x.
+        ny: cells along y.
+    """
 
     radius: float
     centres: Float[np.ndarray, "l 2"]
@@ -56,7 +72,7 @@ class _Plan:
 
     @property
     def corners(self) -> Float[np.ndarray, "v 2"]:
-        """Vertices of all hexagons, shared ones once."""
+        """Vertices of all hexagons [um], shared ones once."""
         angle = np.pi * (np.arange(6) / 3.0 + 0.5)
         offset = self.radius * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
         corners = (self.centres[:, None] + offset).reshape(-1, 2)
@@ -64,7 +80,7 @@ class _Plan:
         return corners[np.sort(first)]
 
     def inside(self, x, y):
-        """True within any hexagon."""
+        """True within any hexagon, at points (x, y) [um] that broadcast."""
         return np.logical_or.reduce([self.border_distance(x - cx, y - cy) >= 0 for cx, cy in self.centres])
 
     def border_distance(self, x, y):
@@ -89,11 +105,15 @@ def hexagonal_lobule(
 
     Args:
         cells: (nx, ny, nz) of the bounding box.
-        radius_um: circumradius, which is the side of the hexagon.
-        height_um: along z.
-        central_vein_radius_um, portal_tract_radius_um: radii of the vessels.
+        radius_um: circumradius, which is the side of the hexagon [um].
+        height_um: along z [um].
+        central_vein_radius_um: of each central vein [um].
+        portal_tract_radius_um: of the portal vessel on each vertical edge [um].
         inlet_septa: True lets portal blood enter along the edges of the hexagon too.
         tiling: lobules (across x, along y); odd rows are shifted by half a lobule.
+
+    Returns:
+        Lobule of shape (nz, ny, nx), of permeability 1, with the axes of its vessels.
 
     Raises:
         ValueError: a size is not positive, or the vessels do not fit into the hexagon.
@@ -135,7 +155,14 @@ def hexagonal_lobule(
 
 
 def hexagon_area(radius_um: float) -> float:
-    """Area of a hexagon of that circumradius [um2]."""
+    """Area of a hexagon, 3 sqrt(3) / 2 R^2.
+
+    Args:
+        radius_um: circumradius R [um].
+
+    Returns:
+        The area [um2].
+    """
     return 1.5 * ROOT3 * radius_um**2
 
 
@@ -151,6 +178,7 @@ def _check(cells, radius_um, height_um, central_um, portal_um, tiling) -> None:
 
 
 def _plan(cells: tuple[int, int, int], radius: float, tiling: tuple[int, int]) -> _Plan:
+    """Hexagons side by side, sqrt(3) R apart along x and 3/2 R along y, and the least box that holds them."""
     across, rows = tiling
     pitch = ROOT3 * radius
     width = pitch * (across + (0.5 if rows > 1 else 0.0))
@@ -273,13 +301,17 @@ def radial_column(
 ) -> Lobule:
     """One line of cells from the rim of a cylinder to its central vein; the cylinder has the area of the hexagon.
 
-    Cell k holds the ring between two radii, so that volumes grow with r and faces are 2 pi r H / dr; blood enters
-    through the rim and leaves through the wall of the vein, each half a cell away: V01 of VALIDATION.
+        V = pi H (r_k^2 - r_(k+1)^2),   T = 2 pi r H / dr,   inlet and outlet = 2 pi r H / (dr / 2)
+
+    Cell k holds the ring between two radii; blood enters through the rim and leaves through the wall of the vein, each
+    half a cell away: V01 of VALIDATION. The vein itself holds no tissue.
 
     Args:
         cells: number of cells, portal first.
-        radius_um: circumradius of the hexagon that the cylinder replaces.
-        height_um, central_vein_radius_um, portal_tract_radius_um: as for `hexagonal_lobule`.
+        radius_um: circumradius of the hexagon that the cylinder replaces [um].
+        height_um: H, along z [um].
+        central_vein_radius_um: inner radius of the last ring [um].
+        portal_tract_radius_um: kept with the lobule; the rim takes the place of the portal vessels [um].
 
     Returns:
         Lobule of shape (1, 1, cells).
@@ -307,8 +339,13 @@ def well_mixed(
 ) -> Lobule:
     """A whole hexagonal lobule in one cell, with the resistance of the cylinder of equal area.
 
+        inlet = outlet = 4 pi H / ln(R / r_c),   in series 2 pi H / ln(R / r_c),   pi R^2 the area of the hexagon
+
     Args:
-        radius_um, height_um, central_vein_radius_um, portal_tract_radius_um: as for `hexagonal_lobule`.
+        radius_um: circumradius of the hexagon [um].
+        height_um: H, along z [um].
+        central_vein_radius_um: r_c, of the vein in the cylinder [um].
+        portal_tract_radius_um: kept with the lobule; the rim takes the place of the portal vessels [um].
 
     Returns:
         Lobule of shape (1, 1, 1); its zone coordinate is 1/2.

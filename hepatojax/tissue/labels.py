@@ -1,4 +1,9 @@
-"""A lobule from a label image: the voxels of a segmented block of liver become the cells of the grid."""
+"""A lobule from a label image: the voxels of a segmented block of liver become the cells of the grid.
+
+A voxel is tissue or it is not, so the border is a staircase and first order there; vessels are found as connected sets
+of labelled voxels in the projection along z, and exchange as the discs of the hexagon do. The rest of the solver sees
+no difference to an analytic lobule.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +35,14 @@ def lobule_from_labels(
     Vessels run along z. Each exchanges over its labelled voxels with the exchange density of a disc of its radius.
 
     Args:
-        labels: 0 outside, 1 parenchyma, 2 portal tract, 3 central vein, 4 inlet septum.
+        labels: 0 outside, 1 parenchyma, 2 portal tract, 3 central vein, 4 inlet septum; (nz, ny, nx).
         spacing_um: (hz, hy, hx) [um].
-        central_vein_radius_um, portal_tract_radius_um: radii of the vessels.
-        lobules: how many lobules the image shows, to scale it to a liver.
+        central_vein_radius_um: of every central vein, for its exchange and not for its shape [um].
+        portal_tract_radius_um: of every portal vessel, likewise, and width and wall of inlet septa [um].
+        lobules: how many lobules the image shows, to scale it to a liver [-].
+
+    Returns:
+        Lobule of shape (nz, ny, nx), of permeability 1; axes of vessels are counted from the middle of the image.
 
     Raises:
         ValueError: a label is unknown, inlet or outlet is missing, or a voxel is more than half a vessel radius.

@@ -1,4 +1,11 @@
-"""Motion of cells on the slow clock: random motility and drift up a potential, implicit, positive, conservative."""
+"""Motion of cells on the slow clock: random motility and drift up a potential, implicit, positive, conservative.
+
+Hepatocytes give way down crowding, MSC spread at random and climb CXCL12. Both are a flux n grad(phi) - D grad n with a
+potential phi that is frozen over the step, so that each motion is one linear solve with an M-matrix. Crowding is eased
+by a diffusion of its own first, since with the old one as potential the step would be an explicit diffusion.
+
+Reference: BIOLOGY A5; MODEL 6.
+"""
 
 from __future__ import annotations
 
@@ -28,9 +35,13 @@ class MigrationParameters:
 
 @pytree
 class Motion:
-    """Cells after a step of motion: density, (nz, ny, nx) [unit of the input], and the evidence of the solve.
+    """Cells after a step of motion, and the evidence of the solve.
 
     Attributes:
+        density: n [unit of the input], (nz, ny, nx), of unchanged amount.
+        iterations: half-steps of BiCGStab.
+        residual: 2-norm of the imbalance over that of what the step starts from [-].
+        converged: residual within tolerance, or what rounding of the solution leaves.
         worst_cell: flat index of the largest imbalance.
     """
 
@@ -44,7 +55,15 @@ class Motion:
 def chemotactic_potential(
     attractant_nM: Float[Array, "nz ny nx"], sensitivity_um2_h: ArrayLike, half_saturation_nM: ArrayLike
 ) -> Float[Array, "nz ny nx"]:
-    """Potential whose gradient is the drift of cells that sense occupied receptors, chi S / (K + S) [um2/h].
+    """Potential whose gradient is the drift of cells that sense occupied receptors, phi = chi S / (K + S).
+
+    Args:
+        attractant_nM: S [nM], (nz, ny, nx).
+        sensitivity_um2_h: chi, drift per gradient of occupancy [um2/h].
+        half_saturation_nM: K, attractant at half occupancy [nM].
+
+    Returns:
+        phi [um2/h], (nz, ny, nx); saturates at chi, so that cells in plenty stop drifting.
 
     Reference: Lapidus and Schiller (1976), Biophys. J. 16:779.
     """
@@ -52,7 +71,17 @@ def chemotactic_potential(
 
 
 def crowding_potential(occupancy: Float[Array, "nz ny nx"], motility_um2_h: ArrayLike) -> Float[Array, "nz ny nx"]:
-    """Potential that moves cells down crowding with flux -D n grad(occupancy): -D occupancy [um2/h]. BIOLOGY A5."""
+    """Potential that moves cells down crowding with flux -D n grad(o), phi = -D o.
+
+    Args:
+        occupancy: o, volume of cells, debris and new matrix over that of healthy cells [-], (nz, ny, nx).
+        motility_um2_h: D [um2/h].
+
+    Returns:
+        phi [um2/h], (nz, ny, nx).
+
+    Reference: BIOLOGY A5.
+    """
     return -motility_um2_h * occupancy
 
 
@@ -91,6 +120,7 @@ def relaxed_occupancy(
 
 
 def _relaxation(parameters: tuple[Faces, Array, Array, Array]) -> tuple[Fluxes, Array]:
+    """Diffusion of occupancy through the mean of what is mobile on both sides of a face, and V / dt as sink."""
     conductance, mobile, inertia, occupancy = parameters
     eased = tuple(conductance[a] * 0.5 * (mobile + upper_neighbour(mobile, a)) for a in AXES)
     return (eased, eased, inertia), inertia * occupancy
@@ -115,7 +145,8 @@ def migrate(
     Args:
         grid: tissue volumes and faces.
         density: n0 >= 0, any unit per volume, (nz, ny, nx).
-        potential_um2_h: phi, frozen over the step, (nz, ny, nx); see `chemotactic_potential`, `crowding_potential`.
+        potential_um2_h: phi [um2/h], frozen over the step, (nz, ny, nx); see `chemotactic_potential`,
+            `crowding_potential`.
         motility_um2_h: D >= 0 [um2/h].
         step_h: dt [h].
         tolerance: see `positive_solution`.
@@ -141,6 +172,7 @@ def migrate(
 
 
 def _equations(parameters: tuple[Faces, Faces, Array, Array, Array]) -> tuple[Fluxes, Array]:
+    """Drift through each face, (A/h)(phi_(i+1) - phi_i), with the motility fitted to it; V / dt as sink."""
     faces, conductance, potential, inertia, density = parameters
     drift = tuple(faces[a] * (upper_neighbour(potential, a) - potential) for a in AXES)
     return (*exponential(drift, conductance), inertia), inertia * density

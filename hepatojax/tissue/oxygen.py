@@ -1,4 +1,11 @@
-"""Quasi-steady oxygen: carried by blood, free and on haemoglobin, diffusing in tissue, consumed by cells."""
+"""Quasi-steady oxygen: carried by blood, free and on haemoglobin, diffusing in tissue, consumed by cells.
+
+Blood and tissue are one compartment at one partial pressure; the drop between vessels, a few mmHg, is not resolved.
+What is carried is total content, what spreads and is consumed follows pressure. The linear solves are made for a change
+of content, in which advection is linear, so that the steep part of the haemoglobin curve cannot make Newton cycle.
+
+Reference: MODEL 3; NUMERICS decision 5.
+"""
 
 from __future__ import annotations
 
@@ -62,13 +69,19 @@ class Oxygen:
     """The oxygen field and the evidence for it.
 
     Attributes:
-        mmHg: partial pressure.
-        content_mM: free and bound.
-        uptake_mM_s: per tissue volume; each (nz, ny, nx).
-        inlet_mM, outlet_mM: content of the blood that enters and (flow-weighted) leaves.
-        inflow, outflow, uptake: ledger terms, each integrated on its own in float64 [mM um3/s].
-        residual: 1-norm of the imbalance of all cells over the inflow of oxygen.
-        worst_cell: flat index of the largest.
+        mmHg: partial pressure [mmHg], (nz, ny, nx).
+        content_mM: free and bound [mM], (nz, ny, nx).
+        uptake_mM_s: per tissue volume [mM/s], (nz, ny, nx).
+        inlet_mM: content of the blood that enters [mM].
+        outlet_mM: content of the blood that leaves, flow-weighted [mM].
+        inflow: what the blood brings [mM um3/s]; a ledger term like the next two, each summed on its own in float64.
+        outflow: what the blood takes away [mM um3/s].
+        uptake: what cells consume [mM um3/s].
+        newton_iterations: steps taken; halvings are not counted.
+        linear_iterations: half-steps of BiCGStab in all of them.
+        residual: 1-norm of the imbalance of all cells over the inflow of oxygen [-].
+        worst_cell: flat index of the largest imbalance.
+        converged: residual within tolerance.
     """
 
     mmHg: Float[Array, "nz ny nx"]
@@ -87,7 +100,17 @@ class Oxygen:
 
 
 def saturation(mmHg: ArrayLike, p: OxygenParameters) -> Array:
-    """Oxygen on haemoglobin over its capacity, H(p) = (p/P50)^n / (1 + (p/P50)^n) [-]. Reference: Hill (1910)."""
+    """Oxygen on haemoglobin over its capacity, H(p) = (p/P50)^n / (1 + (p/P50)^n).
+
+    Args:
+        mmHg: p [mmHg], any shape.
+        p: P50 [mmHg] and Hill exponent n [-].
+
+    Returns:
+        H in [0, 1] [-], same shape; 0 for p <= 0.
+
+    Reference: Hill (1910).
+    """
     ratio = jnp.asarray(mmHg) / p.p50_mmHg
     positive = ratio > 0
     power = jnp.where(positive, jnp.where(positive, ratio, 1.0) ** p.hill_exponent, 0.0)
@@ -95,12 +118,28 @@ def saturation(mmHg: ArrayLike, p: OxygenParameters) -> Array:
 
 
 def content(mmHg: ArrayLike, p: OxygenParameters) -> Array:
-    """Total oxygen of blood, C = alpha p + capacity H(p) [mM]."""
+    """Total oxygen of blood, C = alpha p + capacity H(p).
+
+    Args:
+        mmHg: p [mmHg], any shape.
+        p: solubility alpha [mM/mmHg], capacity [mM], and the curve H.
+
+    Returns:
+        C [mM], same shape.
+    """
     return p.solubility_mM_mmHg * jnp.asarray(mmHg) + p.capacity_mM * saturation(mmHg, p)
 
 
 def content_slope(mmHg: ArrayLike, p: OxygenParameters) -> Array:
-    """dC/dp = alpha + capacity n H (1 - H) / p [mM/mmHg]."""
+    """Slope of the content, dC/dp = alpha + capacity n H (1 - H) / p.
+
+    Args:
+        mmHg: p [mmHg], any shape.
+        p: as for `content`.
+
+    Returns:
+        dC/dp [mM/mmHg], same shape; alpha for p <= 0.
+    """
     pressure = jnp.asarray(mmHg)
     bound = saturation(pressure, p)
     positive = pressure > 0
@@ -109,10 +148,17 @@ def content_slope(mmHg: ArrayLike, p: OxygenParameters) -> Array:
 
 
 def pressure_of(content_mM: ArrayLike, p: OxygenParameters) -> Array:
-    """The partial pressure [mmHg] that holds a content [mM], the inverse of `content`.
+    """The partial pressure that holds a content, the inverse of `content`.
 
     Newton from a start on the side from which it cannot overshoot: the content is convex below its inflection and
     concave above it, and both terms alone bound the root. Six steps give 1e-2 at 150 mmHg and round-off below 100.
+
+    Args:
+        content_mM: C [mM], any shape.
+        p: as for `content`.
+
+    Returns:
+        The pressure [mmHg], same shape.
     """
     return _invert(jnp.asarray(content_mM), p).mmHg
 
@@ -122,9 +168,16 @@ def mixed_inlet_mmHg(
 ) -> Array:
     """Partial pressure of portal and arterial blood once mixed: contents add, pressures do not.
 
+        C(p) = a C(p_arterial) + (1 - a) C(p_portal)
+
     Args:
-        portal_mmHg, arterial_mmHg: of the two inlets [mmHg].
-        arterial_share: of the inflow [-].
+        portal_mmHg: of the portal blood [mmHg].
+        arterial_mmHg: of the arterial blood [mmHg].
+        arterial_share: a, of the inflow [-].
+        p: as for `content`.
+
+    Returns:
+        p [mmHg].
     """
     arterial = arterial_share * content(arterial_mmHg, p)
     return pressure_of(arterial + (1.0 - arterial_share) * content(portal_mmHg, p), p)
@@ -143,6 +196,8 @@ def _point(mmHg: Array, p: OxygenParameters) -> _Point:
 
 
 def _invert(target: Array, p: OxygenParameters) -> _Point:
+    """The point that holds a content [mM]: Newton, pointwise."""
+
     def newton(_, x: _Point) -> _Point:
         return _point(x.mmHg - (x.content - target) / x.slope, p)
 
@@ -150,6 +205,11 @@ def _invert(target: Array, p: OxygenParameters) -> _Point:
 
 
 def _safe_start(target: Array, p: OxygenParameters) -> Array:
+    """Pressure [mmHg] that bounds the root from the side that Newton needs, above in the convex part of the content.
+
+    All oxygen free, or all of it bound, is a bound from above; what is then left for haemoglobin gives one from below.
+    """
+
     def bound_only(content_mM: Array) -> Array:
         share = content_mM / p.capacity_mM
         inside = (share > 0) & (share < 1)
@@ -283,10 +343,13 @@ def solve_oxygen(
         parameters: see `OxygenParameters`.
         guess_mmHg: start [mmHg], (nz, ny, nx); any positive field will do.
         transport: "limited" or "upwind".
-        tolerance: 1-norm of the imbalance over the inflow of oxygen; 1e-10 in float64, 1e-5 in float32.
+        tolerance: 1-norm of the imbalance over the inflow of oxygen [-]; 1e-10 in float64, 1e-5 in float32.
 
     Returns:
         The field with its ledger; `converged` is False when 40 Newton steps did not reach the tolerance.
+
+    Raises:
+        ValueError: an unknown transport.
 
     Reference: NUMERICS, second round 2 and 5; van Albada et al. (1982).
     """
@@ -319,6 +382,7 @@ def solve_oxygen(
 def _problem(
     grid: Grid, flow: Flow, demand: Array, inlet_mmHg: ArrayLike, parameters: OxygenParameters, limited: bool
 ) -> _Problem:
+    """Coefficients per cell and face, in the dtype of the demand; what diffuses is alpha p, with D alpha A / h."""
     dtype = demand.dtype
     p = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), parameters)
     conductance = conductances(grid, p.diffusivity_um2_s * p.solubility_mM_mmHg, dtype)
@@ -329,6 +393,7 @@ def _problem(
 
 
 def _report(problem: _Problem, grid: Grid, mmHg: Array, evidence: tuple) -> Oxygen:
+    """The field with its ledger; every term is summed from the field by itself, so that their balance is a test."""
     newton, linear, residual, worst, converged = evidence
     carried = content(mmHg, problem.parameters)
     taken = problem.uptake(mmHg)

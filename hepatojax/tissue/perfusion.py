@@ -45,7 +45,8 @@ class PressureSystem:
 
     Attributes:
         conductance: per axis (z, y, x) of the upper face of each cell.
-        inlet, outlet: between vessel and cell.
+        inlet: g_in, between portal vessel and cell.
+        outlet: g_out, between cell and central vein.
     """
 
     conductance: Faces
@@ -53,11 +54,27 @@ class PressureSystem:
     outlet: Float[Array, "nz ny nx"]
 
     def residual(self, pressure: Float[Array, "nz ny nx"]) -> Float[Array, "nz ny nx"]:
-        """Net outflow of each cell at a unit drop [um3/s]; the pressure itself in an inactive cell."""
+        """Net outflow of each cell at a drop of 1 Pa; the pressure itself in an inactive cell.
+
+            sum over faces of T (p_i - p_j) + (g_in + g_out) p_i - g_in
+
+        Args:
+            pressure: p, share of the drop [-], (nz, ny, nx).
+
+        Returns:
+            The imbalance [um3/s], (nz, ny, nx).
+        """
         return assemble(self.conductance, self.conductance, self.inlet + self.outlet)(pressure) - self.inlet
 
     def inflow(self, pressure: Float[Array, "nz ny nx"]) -> Float[Array, ""]:
-        """Total flow from the portal vessels at a unit drop [um3/s]."""
+        """Total flow from the portal vessels at a drop of 1 Pa, sum of g_in (1 - p).
+
+        Args:
+            pressure: p, share of the drop [-], (nz, ny, nx).
+
+        Returns:
+            The flow [um3/s], which is also the conductance of the domain [um3/(Pa s)].
+        """
         return jnp.sum(self.inlet * (1.0 - pressure))
 
 
@@ -94,14 +111,15 @@ def solve_perfusion(
 
     Args:
         lobule: geometry with relative permeability, at rest size or `scaled`.
-        conductance_factor: further factor on the permeability, from vessels, matrix and plugging [-].
+        conductance_factor: further factor on the permeability, from vessels, matrix and plugging [-], (nz, ny, nx) or
+            one number.
         parameters: permeability, axial ratio, viscosity.
-        guess: pressure of an earlier solve [-]; zero by default. It never changes what the tolerance means.
-        tolerance: residual over the inflow of the current iterate; the derivative's solves use it against their own
+        guess: pressure of an earlier solve [-], (nz, ny, nx), else zero; it never changes what the tolerance means.
+        tolerance: residual over the inflow of the current iterate [-]; the derivative's solves use it against their own
             right-hand side.
 
     Returns:
-        Perfusion; look at `converged`.
+        Pressure [-], flow at a total of 1 um3/s, and resistance [Pa s/um3]; look at `converged`.
 
     Reference: Debbaut et al. (2012), J. Biomech. Eng. 134:011003; NUMERICS decisions 3 and 4.
     """
@@ -128,10 +146,12 @@ def pressure_system(
 ) -> PressureSystem:
     """Coefficients from mobility m = K/mu x permeability x factor: faces by the harmonic mean, wells by their cell.
 
-    T_f = (A/h)_f 2 m_i m_j / (m_i + m_j), times the axial ratio along z;  g = well factor x m_i.
+        T_f = (A/h)_f 2 m_i m_j / (m_i + m_j), times the axial ratio along z;   g = well factor x m_i
 
     Args:
-        lobule, conductance_factor [-], parameters: as for `solve_perfusion`.
+        lobule: faces A/h and well factors [um], relative permeability [-].
+        conductance_factor: further factor on the permeability [-]; (nz, ny, nx) or one number.
+        parameters: K [um2], mu [Pa s], axial ratio [-].
 
     Returns:
         Conductances of faces and wells [um3/(Pa s)], each (nz, ny, nx).
@@ -147,12 +167,23 @@ def pressure_system(
 
 
 def pressure_driven_flow(system: PressureSystem, pressure: Float[Array, "nz ny nx"]) -> Flow:
-    """Fluxes T (p_i - p_j) and well exchange at a unit drop [um3/s]; their imbalance is the residual of the solve."""
+    """Fluxes and well exchange at a drop of 1 Pa; their imbalance is the residual of the solve.
+
+        q = T (p_i - p_(i+1)),   q_in = g_in (1 - p),   q_out = g_out p
+
+    Args:
+        system: T, g_in and g_out [um3/(Pa s)].
+        pressure: p, share of the drop [-], (nz, ny, nx).
+
+    Returns:
+        The flow [um3/s], each array (nz, ny, nx).
+    """
     flux = tuple(t * (pressure - upper_neighbour(pressure, axis)) for axis, t in enumerate(system.conductance))
     return Flow(flux, system.inlet * (1.0 - pressure), system.outlet * pressure)
 
 
 def _solve(system: PressureSystem, guess: Array, *, plan: Plan, tolerance: float) -> tuple[Array, tuple]:
+    """Forward solve, stopped on the residual against the inflow of the current iterate."""
     sink = system.inlet + system.outlet
     solution = multigrid_solve(
         system.conductance, sink, system.inlet, guess, plan, tolerance=tolerance, scale=system.inflow
@@ -169,6 +200,7 @@ def _linear_solve(
 
 
 def _harmonic_mean(a: Array, b: Array) -> Array:
+    """2 a b / (a + b), the series of two half cells; zero where both are."""
     total = a + b
     positive = total > 0
     return jnp.where(positive, 2.0 * a * b / jnp.where(positive, total, 1.0), 0.0)

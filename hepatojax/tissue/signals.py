@@ -4,6 +4,10 @@ Concentrations are solved as excess over the inlet, y = c - c_in. Recirculation 
 (a constant is carried unchanged), and the body enters only through
 
     CL c_in = Q (c_out - c_in) + S = sum q_out y_p + S
+
+Both phases are unknowns of one fixed-point iteration, whose matrix holds the rate of uptake at the last iterate; a
+derivative takes the slope of the uptake in its place. Cells take up from the whole concentration, so that the inlet,
+which an excess raises, stands in the matrix as one more product of two fields.
 """
 
 from __future__ import annotations
@@ -65,14 +69,20 @@ class Signal:
     """One signal and the evidence for it; from a loop over signals every entry has the species leading.
 
     Attributes:
-        tissue_nM, plasma_nM: the two phases, (nz, ny, nx).
-        excess_nM: both over the inlet, the guess of the next solve.
-        inlet_nM, outlet_nM: plasma that enters and (flow-weighted) leaves.
-        secreted, taken_up, cleared, supplied: ledger terms, each on its own, in float64 [nM um3/s]; secreted and
-            supplied (by the body) equal taken up and cleared (by the body).
-        sweeps, iterations: outer count, and half-steps of BiCGStab in all of them.
-        residual: 1-norm of the imbalance of both phases over all that is secreted and supplied.
-        worst_cell: flat index of the largest.
+        tissue_nM: concentration that cells read [nM], (nz, ny, nx).
+        plasma_nM: concentration in the blood's plasma [nM], (nz, ny, nx).
+        excess_nM: tissue and plasma over the inlet [nM], (2, nz, ny, nx), the guess of the next solve.
+        inlet_nM: plasma that enters [nM].
+        outlet_nM: plasma that leaves, flow-weighted [nM].
+        secreted: into tissue, a ledger term like the next three, each on its own, in float64 [nM um3/s].
+        taken_up: by cells, from plasma [nM um3/s].
+        cleared: by the body [nM um3/s].
+        supplied: by the body [nM um3/s]; secreted and supplied equal taken up and cleared.
+        sweeps: outer iterations.
+        iterations: half-steps of BiCGStab in all of them.
+        residual: 1-norm of the imbalance of both phases over all that is secreted and supplied [-].
+        converged: the imbalance is within tolerance, or what rounding of the solution makes.
+        worst_cell: flat index of the largest imbalance.
     """
 
     tissue_nM: Float[Array, "*s nz ny nx"]
@@ -134,6 +144,7 @@ class _System(NamedTuple):
 
 
 def _system(problem: _Problem) -> _System:
+    """The matrices that serve all sweeps: uptake alone changes from one to the next."""
     diffusion = problem.tissue_conductance
     return _System(
         tissue=build_hierarchy(diffusion, diffusion, problem.exchange, problem.plan),
@@ -142,6 +153,7 @@ def _system(problem: _Problem) -> _System:
 
 
 def _diffuse(problem: _Problem, tissue: Array) -> Array:
+    """Diffusion in tissue [nM um3/s], by differences; identity rows outside."""
     return by_differences(problem.tissue_conductance, problem.tissue_conductance, problem.outside, tissue)
 
 
@@ -172,10 +184,12 @@ class _Loss(NamedTuple):
 
 
 def _loss(problem: _Problem, rate: Array) -> _Loss:
+    """Uptake at a rate [um3/s], and what the inlet gains from each cell's excess."""
     return _Loss(rate, problem.flow.outflow / problem.body.clearance_um3_s)
 
 
 def _jacobian(problem: _Problem, system: _System, loss: _Loss, change: Phases, transposed: bool) -> Phases:
+    """Linear balance of both phases for a change of the excess; tissue and exchange are their own transpose."""
     tissue, plasma = change
     gained = problem.exchange * (tissue - plasma)
     carried = (system.plasma.transposed if transposed else system.plasma)(plasma)
@@ -205,6 +219,8 @@ def _answer(
 
 
 class _Progress(NamedTuple):
+    """Where an iteration over both phases stands; norms are 1-norms of the imbalance [nM um3/s]."""
+
     excess: Phases
     imbalance: Phases
     norm: Array
@@ -285,13 +301,14 @@ def solve_signal(
         plasma_flow: (1 - haematocrit) x blood flow [um3/s].
         secretion_nM_s: s >= 0 into tissue [nM/s], (nz, ny, nx); its dtype is that of the solve.
         uptake_per_s: k >= 0 of the plasma phase [1/s], (nz, ny, nx); zeros where cells take up nothing.
-        parameters, body: see `SignalParameters` and `BodyClosure`.
-        guess_nM: `excess_nM` of an earlier solve, or zeros.
-        tolerance: 1-norm of the imbalance over all secretion; 1e-10 in float64, 1e-5 in float32, and no less than what
-            rounding of the solution alone makes.
+        parameters: D [um2/s], tau [s], lo [-] and K [nM] of the signal.
+        body: CL [um3/s] and S [nM um3/s], shared by the domains of the liver.
+        guess_nM: `excess_nM` of an earlier solve, or zeros [nM], (2, nz, ny, nx).
+        tolerance: 1-norm of the imbalance over all secretion [-]; 1e-10 in float64, 1e-5 in float32, and no less than
+            what rounding of the solution alone makes.
 
     Returns:
-        Both phases with inlet, outlet and ledger.
+        Both phases with inlet, outlet and ledger; `converged` is False when 30 sweeps did not suffice.
 
     Reference: BIOLOGY A4; Scharfetter and Gummel (1969); NUMERICS decision 6.
     """
@@ -351,6 +368,7 @@ def _problem(
 
 
 def _report(problem: _Problem, excess: Phases, evidence: tuple) -> Signal:
+    """Both phases with their ledger; inlet and sums in float64, each term from the field by itself."""
     sweeps, iterations, residual, converged, worst = evidence
     gained = total(problem.flow.outflow * excess[1])
     source, clearance = (

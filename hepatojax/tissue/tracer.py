@@ -1,4 +1,8 @@
-"""A tracer in the blood: the age of blood in every cell, and the curve that leaves after a pulse at the inlet."""
+"""A tracer in the blood: the age of blood in every cell, and the curve that leaves after a pulse at the inlet.
+
+Both look at a flow as an experiment would. The mean age at the outlet and the mean transit time of a pulse are the
+volume that the carrier fills over its flow, phi V / Q, in any geometry: a test of the flow that needs no solution.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +25,12 @@ class Pulse:
     """The answer of the outlet to a unit pulse at the inlet.
 
     Attributes:
-        times_s: ends of the steps, (t,).
-        outflow_per_s: share of the dose that leaves per time, mean of the step, (t,).
-        amount: share of the dose in each cell at the end, (nz, ny, nx).
-        recovered: share that has left.
+        times_s: ends of the steps [s], (t,).
+        outflow_per_s: share of the dose that leaves per time, mean of the step [1/s], (t,).
+        amount: share of the dose in each cell at the end [-], (nz, ny, nx).
+        recovered: share of the dose that has left [-].
         mean_transit_s: time spent inside, averaged over the whole dose up to the end of the run [s].
+        converged: whether the solve of every step was.
     """
 
     times_s: Float[Array, " t"]
@@ -37,13 +42,15 @@ class Pulse:
 
 
 def blood_age(grid: Grid, flow: Flow, volume_fraction: ArrayLike, guess_s: Float[Array, "nz ny nx"]) -> Verified:
-    """Mean time since entry of the blood in each cell: div(q age) = phi, age = 0 in the inlet.
+    """Mean time since entry of the blood in each cell.
+
+        div(q age) = phi,   age = 0 in the inlet
 
     Its flow-weighted mean over the outlet is phi V / Q in any geometry.
 
     Args:
         grid: tissue volumes.
-        flow: [um3/s].
+        flow: q [um3/s].
         volume_fraction: phi, share of tissue that the carrier fills [-].
         guess_s: start [s], (nz, ny, nx); its dtype is that of the solve.
 
@@ -59,6 +66,7 @@ def blood_age(grid: Grid, flow: Flow, volume_fraction: ArrayLike, guess_s: Float
 
 
 def _age_equations(parameters: tuple[Flow, Array]) -> tuple[Fluxes, Array]:
+    """Upwind transport with the outflow as sink [um3/s]; the volume that is filled ages [um3]."""
     flow, filled = parameters
     closed = tuple(jnp.zeros_like(q) for q in flow.flux)
     return (*upwind(flow.flux, closed), flow.outflow), filled
@@ -72,18 +80,23 @@ def unit_pulse(
     end_s: ArrayLike,
     steps: int,
 ) -> Pulse:
-    """Follow a unit pulse through the block: phi dc/dt + div(q c - D grad c) = 0.
+    """Follow a unit pulse through the block.
+
+        phi dc/dt + div(q c - D grad c) = 0
 
     Exponential fluxes and backward Euler: no negative concentration at any step, the dose is conserved, and the mean
     transit time is phi V / Q whatever the step, once all has left; the step broadens the curve by its own length.
 
     Args:
         grid: tissue volumes and faces.
-        flow: [um3/s].
-        diffusivity_um2_s: D [um2/s].
+        flow: q [um3/s].
         volume_fraction: phi > 0 in tissue, (nz, ny, nx) [-]; its dtype is that of the run.
+        diffusivity_um2_s: D [um2/s].
         end_s: length of the run [s].
         steps: number of equal steps.
+
+    Returns:
+        The curve at the outlet, what is left inside, and the first moment of the curve; look at `converged`.
     """
     dtype = volume_fraction.dtype
     step = jnp.asarray(end_s, dtype) / steps

@@ -25,7 +25,7 @@ def conductances(grid: Grid, diffusivity: ArrayLike, dtype: DTypeLike) -> Faces:
 
     Args:
         grid: faces are A / h [um].
-        diffusivity: D [um2/s], scalar.
+        diffusivity: D [um2/s], scalar; T is per time or per pressure where D is ([um2/h], or with a solubility).
         dtype: of the carried field.
 
     Returns:
@@ -35,10 +35,13 @@ def conductances(grid: Grid, diffusivity: ArrayLike, dtype: DTypeLike) -> Faces:
 
 
 def upwind(flux: Faces, conductance: Faces) -> tuple[Faces, Faces]:
-    """First-order upwind flux: forward = T + q where q > 0, backward = T - q where q < 0.
+    """First-order upwind flux.
+
+        forward = T + max(q, 0),   backward = T + max(-q, 0)
 
     Args:
-        flux, conductance: q and T per axis [um3/s], each (nz, ny, nx).
+        flux: q per axis (z, y, x) through the upper face of each cell [um3/s], each (nz, ny, nx).
+        conductance: T of the same faces [um3/s]; zeros for pure advection.
 
     Returns:
         The forward and backward face coefficients [um3/s].
@@ -53,7 +56,16 @@ def _downstream(flux: Array) -> Array:
 
 
 def bernoulli(peclet: ArrayLike) -> Array:
-    """B(x) = x / (e^x - 1) [-], smooth through zero and safe at any x."""
+    """B(x) = x / (e^x - 1), smooth through zero and safe at any x.
+
+    A Taylor series near zero; elsewhere by e^-|x|, which cannot overflow, and B(-x) = B(x) + x.
+
+    Args:
+        peclet: x, flow over diffusive conductance of a face [-], any shape.
+
+    Returns:
+        B >= 0 [-], same shape; 1 at zero.
+    """
     x = jnp.asarray(peclet)
     small = jnp.abs(x) < SERIES_BELOW
     positive = jnp.where(small, 1.0, jnp.abs(x))
@@ -70,7 +82,8 @@ def exponential(flux: Faces, conductance: Faces) -> tuple[Faces, Faces]:
         forward = T B(-q/T),  backward = T B(q/T);  upwind where T = 0
 
     Args:
-        flux, conductance: q and T per axis [um3/s], each (nz, ny, nx).
+        flux: q per axis (z, y, x) through the upper face of each cell [um3/s], each (nz, ny, nx).
+        conductance: T of the same faces [um3/s], >= 0.
 
     Returns:
         The forward and backward face coefficients [um3/s].
@@ -87,7 +100,16 @@ def exponential(flux: Faces, conductance: Faces) -> tuple[Faces, Faces]:
 
 
 def face_flux(forward: Faces, backward: Faces, field: Array) -> Faces:
-    """Flux through the upper face of each cell, forward u_i - backward u_(i+1) [field um3/s]."""
+    """Flux through the upper face of each cell, F = forward u_i - backward u_(i+1).
+
+    Args:
+        forward: per axis (z, y, x), coefficient of the cell below the face [um3/s], each (nz, ny, nx).
+        backward: of the cell above it [um3/s].
+        field: u [any unit], (nz, ny, nx).
+
+    Returns:
+        F per axis [unit of u times um3/s], each (nz, ny, nx); zero through the walls.
+    """
     return tuple(forward[a] * field - backward[a] * upper_neighbour(field, a) for a in AXES)
 
 
@@ -99,9 +121,13 @@ def by_differences(forward: Faces, backward: Faces, row_sum: Array, field: Array
     For a carrier with balanced flow and zero inlet the row sums are its inflow plus any first-order loss.
 
     Args:
-        forward, backward: face coefficients per axis [um3/s].
-        row_sum: r [um3/s].
-        field: u, (nz, ny, nx).
+        forward: per axis (z, y, x), coefficient of the cell below the upper face [um3/s], each (nz, ny, nx).
+        backward: of the cell above that face [um3/s].
+        row_sum: r [um3/s], (nz, ny, nx).
+        field: u [any unit], (nz, ny, nx).
+
+    Returns:
+        A u [unit of u times um3/s], (nz, ny, nx).
     """
     result = row_sum * field
     for a in AXES:
@@ -116,7 +142,11 @@ def van_albada(first: Array, second: Array) -> tuple[Array, Array, Array]:
         psi(a, b) = a b (a + b) / (a^2 + b^2)
 
     Args:
-        first, second: a and b, same shape and unit [u].
+        first: a [any unit], any shape.
+        second: b, same shape and unit.
+
+    Returns:
+        psi [unit of a], and its derivatives with respect to a and b [-].
 
     Reference: van Albada, van Leer, Roberts (1982), Astron. Astrophys. 108:76.
     """
@@ -138,17 +168,19 @@ def limited_correction(flux: Faces, conductance: Faces, field: Float[Array, "nz 
     closed face (T = 0) counts as zero, which leaves upwind there.
 
     Args:
-        flux, conductance: q and T per axis [um3/s].
+        flux: q per axis (z, y, x) [um3/s], each (nz, ny, nx).
+        conductance: T of the same faces, which only says whether they are open.
         field: u, (nz, ny, nx).
 
     Returns:
-        Per axis, the added flux [u um3/s].
+        Per axis, the added flux, positive upward [unit of u times um3/s], each (nz, ny, nx).
     """
     means = (van_albada(*_differences(flux[a], conductance[a], field, a))[0] for a in AXES)
     return tuple(0.5 * jnp.abs(q) * mean for q, mean in zip(flux, means, strict=True))
 
 
 def _differences(flux: Array, conductance: Array, field: Array, axis: int) -> tuple[Array, Array]:
+    """The differences `behind` and `across` of each upper face along an axis, see `limited_correction`."""
     across = jnp.where(conductance > 0, upper_neighbour(field, axis) - field, 0.0)
     return jnp.where(flux > 0, lower_neighbour(across, axis), upper_neighbour(across, axis)), across
 
@@ -157,7 +189,12 @@ def _differences(flux: Array, conductance: Array, field: Array, axis: int) -> tu
 class WideOperator:
     """A seven-point operator and the six cells two steps away, which the limited flux reaches.
 
-    (A u)_i = (near u)_i + sum over axes of (below_i u_(i-2) + above_i u_(i+2))
+        (A u)_i = (near u)_i + sum over axes of (below_i u_(i-2) + above_i u_(i+2))
+
+    Attributes:
+        near: the seven points; no M-matrix any more [um3/s].
+        below: per axis (z, y, x), coefficient of the cell two steps below [um3/s], each (nz, ny, nx).
+        above: per axis, coefficient of the cell two steps above [um3/s], each (nz, ny, nx).
     """
 
     near: Operator
@@ -172,7 +209,14 @@ class WideOperator:
         return WideOperator(self.near.transposed, below, above)
 
     def __call__(self, field: Array) -> Array:
-        """A u."""
+        """A u, what leaves each cell.
+
+        Args:
+            field: u [any unit], (nz, ny, nx).
+
+        Returns:
+            A u [unit of u times um3/s], (nz, ny, nx).
+        """
         total = self.near(field)
         for a in AXES:
             total = total + self.below[a] * _shifted(field, a, 2) + self.above[a] * _shifted(field, a, -2)
@@ -188,9 +232,15 @@ def with_limiter(upwind_operator: Operator, flux: Faces, conductance: Faces, fie
     """True Jacobian of the limited scheme: the upwind operator plus the derivative of `limited_correction`.
 
     Args:
-        upwind_operator: its linear part.
-        flux, conductance: q and T per axis [um3/s].
+        upwind_operator: its linear part [um3/s].
+        flux: q per axis (z, y, x) [um3/s], each (nz, ny, nx).
+        conductance: T of the same faces, which only says whether they are open.
         field: u at which the correction is differentiated, (nz, ny, nx).
+
+    Returns:
+        The operator du -> change of what leaves each cell [um3/s].
+
+    Reference: NUMERICS decision 5.
     """
     forward, backward, below, above = [], [], [], []
     diagonal = upwind_operator.diagonal

@@ -33,12 +33,17 @@ def cell_integral(
     hy: float,
     function: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> Float[np.ndarray, "ny nx"]:
-    """Integral of a function over each cell, by sub-sampling; of an indicator, the area of its figure [um2].
+    """Integral of a function over each cell, by sub-sampling; of an indicator, the area of its figure.
 
     Args:
-        x_um, y_um: centres of the cells.
-        hx, hy: their size [um].
+        x_um: centres of the cells along x [um], (nx,).
+        y_um: centres of the cells along y [um], (ny,).
+        hx: size of the cells along x [um].
+        hy: size of the cells along y [um].
         function: of (x, y), which it broadcasts.
+
+    Returns:
+        The integrals [unit of the function times um2], (ny, nx), from 16 x 16 points a cell.
     """
     offset = (np.arange(SAMPLES) + 0.5) / SAMPLES - 0.5
     x = x_um[None, :, None, None] + offset * hx
@@ -47,20 +52,35 @@ def cell_integral(
 
 
 def disc_radius(radius_um: float, hx: float, hy: float) -> float:
-    """Radius of the disc over which a vessel exchanges: its own, but at least two cells [um]."""
+    """Radius of the disc over which a vessel exchanges: its own, but at least two cells.
+
+    Args:
+        radius_um: of the vessel [um].
+        hx: spacing along x [um].
+        hy: spacing along y [um].
+
+    Returns:
+        max(a, 2 max(hx, hy)) [um].
+
+    Reference: NUMERICS decision 2.
+    """
     return max(radius_um, CELLS_A_RADIUS * max(hx, hy))
 
 
 def exchange_density(
     centre_um: tuple[float, float], radius_um: float, hx: float, hy: float, origin_um: tuple[float, float] = (0.0, 0.0)
 ) -> float:
-    """Exchange density sigma [1/um2] with which a disc well has the resistance ln(r/a) + skin on an endless lattice.
+    """Exchange density sigma with which a disc well has the resistance ln(r/a) + skin on an endless lattice.
 
     Args:
-        centre_um: axis of the vessel (x, y).
-        radius_um: its radius a.
-        hx, hy: spacing [um].
-        origin_um: centre of any one cell of the lattice.
+        centre_um: axis of the vessel (x, y) [um].
+        radius_um: its radius a [um].
+        hx: spacing along x [um].
+        hy: spacing along y [um].
+        origin_um: centre (x, y) of any one cell of the lattice [um].
+
+    Returns:
+        sigma [1/um2], so that sigma times area times height is the well factor of a cell [um].
     """
     wide = disc_radius(radius_um, hx, hy)
     x = _lattice(centre_um[0], origin_um[0], hx, wide)
@@ -71,7 +91,7 @@ def exchange_density(
 
 
 def _lattice(centre: float, origin: float, h: float, reach: float) -> Float[np.ndarray, " n"]:
-    """Cell centres, relative to the vessel, of the lattice cells within reach."""
+    """Cell centres [um], relative to the vessel, of the lattice cells within reach."""
     nearest = (origin - centre) - h * np.round((origin - centre) / h)
     count = int(np.ceil(reach / h)) + 1
     return nearest + h * np.arange(-count, count + 1)

@@ -1,6 +1,7 @@
 """What `hepatojax validate` runs: the model against published experiments, through the functions that a run calls.
 
-Agreement with a target that a parameter was fitted to is a fit; docs/validation.md says which ones are.
+Agreement with a target that a parameter was fitted to is a fit; docs/validation.md says which ones are. V13 and the two
+basins run on a hexagonal lobule in float32, everything else on a porto-central column in float64, see `course`.
 """
 
 from hepatojax.checks.records import Check

@@ -1,4 +1,10 @@
-"""The cases of validation: a patient on a porto-central column, and the course of what a run reports."""
+"""The cases of validation: a patient on a porto-central column, and the course of what a run reports.
+
+A column keeps the zonation from the portal tract to the central vein and nothing else of the geometry, which makes a
+year affordable in float64. Its macro-step is an eighth of a day, the one of BIOLOGY A11. The lobule of V13 and the two
+basins runs as users run it, in float32 at four macro-steps a day. Runs are cut into chunks of one length, so that
+all cases of a geometry share one compiled program.
+"""
 
 from __future__ import annotations
 
@@ -27,9 +33,9 @@ class Course:
     """What a run reported.
 
     Attributes:
-        days: end of each macro-step [d].
-        endpoints: name -> value at these times.
-        solution: of the run.
+        days: end of each macro-step [d], (t,).
+        endpoints: name -> value at these times, (t,), in the unit of `hepatojax.endpoints`.
+        solution: of the run, all chunks joined.
     """
 
     days: np.ndarray
@@ -37,7 +43,15 @@ class Course:
     solution: Solution
 
     def at(self, name: str, day: float) -> float:
-        """An endpoint at a day, linear between macro-steps."""
+        """An endpoint at a day, linear between macro-steps.
+
+        Args:
+            name: of the endpoint.
+            day: since the start [d]; before the first and after the last macro-step the value of that one holds.
+
+        Returns:
+            The value, in the unit of the endpoint.
+        """
         return float(np.interp(day, self.days, self.endpoints[name]))
 
 
@@ -48,9 +62,12 @@ def column_case(
 
     Args:
         species: of the registry.
-        disease: healthy by default.
-        dose: of the treated arm; no infusion by default.
+        disease: state at day 0 and course of the cause; healthy by default.
+        dose: infusion of the treated arm; none by default.
         changes: further fields of the scenario.
+
+    Returns:
+        The scenario, with the arms "standard_care" and "treated".
     """
     return Scenario(
         title="validation",
@@ -66,13 +83,24 @@ def column_case(
 
 @cache
 def healthy(species: str) -> Study:
-    """The healthy liver of a species on the column."""
+    """The healthy liver of a species on the column.
+
+    Args:
+        species: of the registry, "human", "rat" or "mouse".
+
+    Returns:
+        Model and state at rest; neither arm has an infusion.
+    """
     return build_study(column_case(species))
 
 
 @cache
 def healthy_lobule() -> Study:
-    """A healthy human liver on a hexagonal lobule in single precision, as users run it."""
+    """A healthy human liver on a hexagonal lobule in single precision, as users run it.
+
+    Returns:
+        Model and state at rest on 12 x 14 x 4 cells (nx, ny, nz), at four macro-steps a day.
+    """
     run = RunSpec(steps_per_day=4, save_every_h=WEEK_H, fields=(), precision="float32")
     grid = GridSpec(cells=LOBULE_CELLS)
     return build_study(replace(column_case(), lobule=LobuleSpec(), grid=grid, run=run))
@@ -89,11 +117,15 @@ def course_of(
     """Run an arm in chunks of equal length, so that all cases of a geometry share one compilation.
 
     Args:
-        model, state: where to start.
+        model: what is run; it may differ from that of the study by numbers.
+        state: where to start.
         study: holds the schedules.
-        days: at least this long [d].
+        days: at least this long [d]; the last chunk is run to its end.
         arm: of the study.
         save: fields and the length of a chunk; nothing and a week by default.
+
+    Returns:
+        The endpoints of the run, and its solution.
 
     Raises:
         SimulationError: the run failed.
@@ -111,7 +143,7 @@ def changed(model: LiverModel, subject: str, name: str, value: float) -> LiverMo
     """The model with one number of its parameters replaced, also outside its range: what if it were not there.
 
     Args:
-        model: any.
+        model: any; its constants of rest stay those that it was built with.
         subject: attribute path inside `ModelParameters`, as "biology.immunity".
         name: of the number.
         value: in canonical units.
@@ -126,7 +158,16 @@ def changed(model: LiverModel, subject: str, name: str, value: float) -> LiverMo
 
 
 def largest_change(before: LiverState, after: LiverState, names: tuple[str, ...]) -> float:
-    """Largest relative change of some voxel states and of the liver volume."""
+    """Largest relative change of some voxel states and of the liver volume.
+
+    Args:
+        before: a state.
+        after: a later one on the same grid.
+        names: voxel states to compare, each relative to its largest value before.
+
+    Returns:
+        The largest of the changes [-].
+    """
     pairs = [(before.voxel[name], after.voxel[name]) for name in names]
     pairs.append((before.body["liver_volume"], after.body["liver_volume"]))
     return largest(relative_change(a, b) for a, b in pairs)

@@ -1,4 +1,10 @@
-"""A pericentral lesion of a mouse, as after carbon tetrachloride: V31. The lesion itself is set by hand."""
+"""A pericentral lesion of a mouse, as after carbon tetrachloride: V31. The lesion itself is set by hand.
+
+At day 0 nine tenths of the hepatocytes are dead where the zone coordinate is 0.47 or more. From then on the model runs
+without a toxin: debris is cleared, cells divide and move into the free space. What is measured is what a section
+shows, the area without living hepatocytes; its largest size follows from the lesion, the times of closing do not. The
+time of closing hangs on the motion of hepatocytes, so that it is also reported at the slow end of that range.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +35,10 @@ class Healing(NamedTuple):
     """The course of the lesion.
 
     Attributes:
-        days: of the saved fields [d].
-        dead: area without living hepatocytes, share of the tissue.
-        not_at_rest: area without hepatocytes at rest, share of the tissue.
-        density: mean of hepatocytes at rest and in the cycle [-].
+        days: of the saved fields [d], (t,).
+        dead: area without living hepatocytes, share of the tissue [-], (t,).
+        not_at_rest: area without hepatocytes at rest, share of the tissue [-], (t,).
+        density: mean of hepatocytes at rest and in the cycle over the healthy one [-], (t,).
     """
 
     days: np.ndarray
@@ -41,24 +47,33 @@ class Healing(NamedTuple):
     density: np.ndarray
 
     def largest(self) -> float:
-        """Largest dead area of days 0.5 to 2."""
+        """Largest dead area of days 0.5 to 2, share of the tissue [-]."""
         return float(np.max(self.dead[(self.days >= 0.5) & (self.days <= 2.0)]))
 
     def closed(self) -> float:
-        """Day on which hardly any dead area is left; NaN if that never comes."""
+        """Day on which the dead area falls below 5 % of the tissue [d]; NaN if that never comes."""
         return first_below(self.days, self.dead, CLOSED_BELOW)
 
     def all_at_rest(self) -> float:
-        """Day on which hepatocytes at rest are back nearly everywhere; NaN if that never comes."""
+        """Day on which hepatocytes at rest are back but for 5 % of the tissue [d]; NaN if that never comes."""
         return first_below(self.days, self.not_at_rest, CLOSED_BELOW)
 
     def restored(self) -> float:
-        """Day on which the cells are back; NaN if that never comes."""
+        """Day on which 95 % of the healthy density of hepatocytes is back [d]; NaN if that never comes."""
         return first_below(self.days, -self.density, -RESTORED_FROM)
 
 
 def first_below(days: np.ndarray, values: np.ndarray, bound: float) -> float:
-    """First day on which a course falls below a bound, linear between its points; NaN if it never does."""
+    """First day on which a course falls below a bound, linear between its points; NaN if it never does.
+
+    Args:
+        days: rising [d], (t,).
+        values: the course in any unit, (t,).
+        bound: in the unit of the course.
+
+    Returns:
+        The day [d]; the first one if the course begins below the bound.
+    """
     below = np.flatnonzero(values < bound)
     if not below.size or below[0] == 0:
         return float(days[0]) if below.size else float("nan")
@@ -68,12 +83,29 @@ def first_below(days: np.ndarray, values: np.ndarray, bound: float) -> float:
 
 @cache
 def wounded_mouse() -> Study:
-    """A mouse whose pericentral half of the radius has lost most hepatocytes at day 0."""
+    """A mouse whose pericentral half of the radius has lost most hepatocytes at day 0.
+
+    Returns:
+        Model and state on the column, 90 % of the hepatocytes dead from zone coordinate 0.47 on.
+    """
     return build_study(column_case("mouse", DiseaseSpec(lesion_fraction=KILLED, lesion_from_zone=FROM_ZONE)))
 
 
 def healing(model: LiverModel) -> Healing:
-    """The course of the lesion in a model."""
+    """The course of the lesion in a model.
+
+    A place is dead while its hepatocytes at rest, in the cycle and injured together stay below half of the healthy
+    density.
+
+    Args:
+        model: that of `wounded_mouse`, or one with other numbers.
+
+    Returns:
+        Areas and density every 6 h over 20 days.
+
+    Raises:
+        SimulationError: the run failed.
+    """
     study = wounded_mouse()
     solution = course_of(model, study.state, study, DAYS, save=SAVE).solution
     share = np.ravel(model.grid.volume) / float(model.grid.total_volume)
@@ -88,7 +120,14 @@ def healing(model: LiverModel) -> Healing:
 
 
 def slowest_motion(model: LiverModel) -> LiverModel:
-    """The model with the slowest motion of hepatocytes inside its range."""
+    """The model with the slowest motion of hepatocytes inside its range.
+
+    Args:
+        model: of a mouse.
+
+    Returns:
+        The model with the low end of `migration.crowding_diffusivity` of the mouse.
+    """
     name = "migration.crowding_diffusivity"
     low = next(row.low for row in load_parameters("mouse").table() if row.name == name)
     slowest = load_parameters("mouse", {name: low}).migration.crowding_diffusivity
@@ -96,7 +135,17 @@ def slowest_motion(model: LiverModel) -> LiverModel:
 
 
 def wound() -> Iterator[Record]:
-    """Dead area, the day on which it has closed, and the day on which cell density is back."""
+    """Dead area, the day on which it has closed, and the day on which cell density is back.
+
+    The dead area must reach 0.2..0.5 of the tissue (0.3..0.4 widened by 0.1) and close on days 3..7 (4..6 widened by a
+    day), and the density be back on days 7..17 (8..16 widened by a day).
+
+    Yields:
+        These three; reported: the day of rest [d], the density at days 6 and 16 [-], the day of closing at the slowest
+        motion [d].
+
+    Reference: VALIDATION V31 (Hoehme 2010; its numbers are recalled, not read).
+    """
     model = wounded_mouse().model
     course = healing(model)
     area = "mouse, largest dead area of days 0.5 to 2, share of the tissue"

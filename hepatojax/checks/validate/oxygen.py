@@ -1,4 +1,8 @@
-"""Oxygen of the resting human lobule: V18 and V19."""
+"""Oxygen of the resting human lobule: V18 and V19.
+
+One solve of the quasi-steady fields at rest gives all of it: flow from the body circuit, portal and arterial blood
+mixed by content, uptake by every cell state. Neither target was used in a fit (docs/validation.md).
+"""
 
 from __future__ import annotations
 
@@ -26,12 +30,29 @@ UPTAKE = "V19: derived from recalled values; 2.2..2.8 and 1.5..3, widened by 20 
 
 @jax.jit
 def solved(model: LiverModel, state: LiverState, fields: Fields) -> tuple[QuasiSteady, Fields, Evidence]:
-    """Quasi-steady fields at given slow states, as a macro-step solves them."""
+    """Quasi-steady fields at given slow states, as a macro-step solves them.
+
+    Args:
+        model: healthy or not.
+        state: only its earlier quasi-steady fields count, which start the solvers.
+        fields: slow states and inputs, see `fields_of`.
+
+    Returns:
+        The solved fields, the fields with what was derived on the way, and the ledger of the solves.
+    """
     return solve_quasi_steady(model, fields, state.quasi_steady)
 
 
 def fields_of(model: LiverModel, state: LiverState) -> Fields:
-    """Slow states and inputs of a liver without cause and without cells in the body."""
+    """Slow states and inputs of a liver without cause and without cells in the body.
+
+    Args:
+        model: gives the inputs.
+        state: gives the states of voxels, (nz, ny, nx), and of the body.
+
+    Returns:
+        What `solved` reads.
+    """
     nothing = jnp.zeros(())
     unharmed = dict.fromkeys(("activity", "toxin_response"), nothing)
     given = inputs(model, unharmed, dict.fromkeys(ORGANS, nothing), nothing)
@@ -39,7 +60,17 @@ def fields_of(model: LiverModel, state: LiverState) -> Fields:
 
 
 def radial_oxygen() -> Iterator[Record]:
-    """Oxygen at inlet and outlet, falling all the way, and where it is used."""
+    """Oxygen at inlet and outlet, falling all the way, and where it is used.
+
+    The inlet must have 55..75 mmHg and the last cell 20..40 mmHg, monotone between (V18, both bands widened by 5 mmHg).
+    Uptake must be 1.76..3.36 umol/min/ml, and in the periportal quarter 1.2..3.6 times that of the pericentral one,
+    both bands those of V19 widened by 20 %.
+
+    Yields:
+        Pressures [mmHg], the smallest fall from cell to cell [mmHg], uptake [umol/min/ml] and the ratio of zones [-].
+
+    Reference: VALIDATION V18 and V19.
+    """
     study = healthy("human")
     model, p = study.model, study.model.parameters
     quasi, fields, evidence = solved(model, study.state, fields_of(model, study.state))

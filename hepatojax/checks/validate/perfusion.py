@@ -13,7 +13,17 @@ SOURCE = "V13: general physiology and Berndt 2018; fitted"
 
 
 def perfusion() -> Iterator[Record]:
-    """Perfusion at the fitted difference of pressure, and the difference that drives the flow of rest."""
+    """Perfusion at the fitted difference of pressure, and the difference that drives the flow of rest.
+
+        Q/V = dp / (R V),   R the resistance of the lobule at rest
+
+    It must be 0.5..1.5 ml/min/ml at 530 Pa, and the flow of rest must take 300..1200 Pa.
+
+    Yields:
+        Perfusion [ml/min/ml] and difference of pressure [Pa].
+
+    Reference: VALIDATION V13.
+    """
     model = healthy_lobule().model
     per_volume = float(model.rest_resistance * model.grid.total_volume)
     flow = FITTED_AT_PA / per_volume * SECONDS_PER_MINUTE

@@ -1,4 +1,8 @@
-"""Regrowth after resection: rat (V25, V27) and human donors (V28)."""
+"""Regrowth after resection: rat (V25, V27) and human donors (V28).
+
+A resection takes lobules and leaves the others as they are; what is compared is the volume of the liver over that
+before, which grows as lobules enlarge. V27 is from memory and, with V25 and V28, was used to fit (docs/validation.md).
+"""
 
 from __future__ import annotations
 
@@ -20,7 +24,19 @@ HUMAN_SOURCE = "V28: Aoki 2011, J Gastrointest Surg 15:1594, right-lobe donors; 
 
 
 def resection(species: str, residual: float, days: float) -> Course:
-    """The course after a share of the lobules is taken."""
+    """The course after a share of the lobules is taken.
+
+    Args:
+        species: of the registry.
+        residual: share of the liver that is left [-].
+        days: at least this long [d].
+
+    Returns:
+        Endpoints from the operation on.
+
+    Raises:
+        SimulationError: the run failed.
+    """
     study = build_study(column_case(species, DiseaseSpec(resected_fraction=1.0 - residual)))
     return course_of(study.model, study.state, study, days)
 
@@ -37,6 +53,9 @@ def regrowth(
         measured: day -> volume over that before [-].
         spread: half width of the band [-].
         source: of the target.
+
+    Yields:
+        The volume over that before at each of these days [-].
     """
     for day, volume in measured.items():
         value = course.at("liver_volume", day)
@@ -44,7 +63,16 @@ def regrowth(
 
 
 def rat() -> Iterator[Record]:
-    """Seventy per cent of a rat's liver: mass by day, and when it grows fastest."""
+    """Seventy per cent of a rat's liver: mass by day, and when it grows fastest.
+
+    The volume must lie within 0.08 of that of V27 at days 1, 2, 3, 5, 7 and 14 and be at least 0.85 at day 8, and its
+    growth, over a day, be steepest between days 1 and 4 (V25).
+
+    Yields:
+        Liver volume over that before [-], and the day of the fastest growth [d].
+
+    Reference: VALIDATION V25 and V27.
+    """
     course = resection("rat", RAT_RESIDUAL, 14.0)
     yield from regrowth("V27", "rat", course, RAT, 0.08, RAT_MASS_SOURCE)
     yield at_least("V25", "rat, liver volume at day 8", course.at("liver_volume", 8.0), 0.85, "-", RAT_SOURCE)
@@ -55,7 +83,15 @@ def rat() -> Iterator[Record]:
 
 
 def donor() -> Iterator[Record]:
-    """A human donor with 42 % of the liver left, over a year."""
+    """A human donor with 42 % of the liver left, over a year.
+
+    The volume must lie within 0.07 of the measured one at 1 and 2 weeks and at 1, 3, 6 and 12 months.
+
+    Yields:
+        Liver volume over that before [-].
+
+    Reference: VALIDATION V28 (Aoki 2011).
+    """
     course = resection("human", HUMAN_RESIDUAL, 365.0)
     yield from regrowth("V28", "human donor", course, HUMAN, 0.07, HUMAN_SOURCE)
 

@@ -1,4 +1,8 @@
-"""A healthy liver stays as it is."""
+"""A healthy liver stays as it is.
+
+The constants of rest are derived from the solved rest state on load (BIOLOGY A11), so that any drift is an error of the
+solvers or a term that the derivation has missed.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +17,15 @@ SOURCE = "BIOLOGY A11.4"
 
 
 def standstill() -> Iterator[Record]:
-    """Twenty-eight days without a cause: states and liver volume stand still."""
+    """Twenty-eight days without a cause: states and liver volume stand still.
+
+    No state may change by more than 1e-6 of its largest value, nor functional mass differ from 1 by more than 1e-6.
+
+    Yields:
+        The largest relative change [-] and functional mass at day 28 over rest [-].
+
+    Reference: BIOLOGY A11, rule 4.
+    """
     study = healthy("human")
     course = course_of(study.model, study.state, study, DAYS)
     drift = largest_change(study.state, course.solution.state, STATES)

@@ -1,4 +1,9 @@
-"""Serum HGF as functional mass is lost: V24."""
+"""Serum HGF as functional mass is lost: V24.
+
+A liver that has lost hepatocytes makes more HGF and takes up less of it. Each diagnosis stands for a share of
+functional mass that is left, the one that VALIDATION V24 gives it; levels are those of plasma at once, before anything
+regrows.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +27,16 @@ LADDER = (
 
 
 def ladder() -> Iterator[Record]:
-    """Plasma HGF at once after a share of the hepatocytes is gone from every place."""
+    """Plasma HGF at once after a share of the hepatocytes is gone from every place.
+
+    Each level must lie within a factor 3 of the measured one (0.27, 0.45, 0.40, 1.05 and 16.4 ng/ml at functional mass
+    1, 0.8, 0.8, 0.5 and 0.2), and none be below that of a larger liver.
+
+    Yields:
+        Level of each diagnosis [ng/ml], and the smallest ratio from step to step [-].
+
+    Reference: VALIDATION V24.
+    """
     study = healthy("human")
     mass = load_parameters(column_case().species).signals.hgf.molar_mass_kda
     levels = {}

@@ -1,4 +1,9 @@
-"""Exact solutions and measures of error that the checks share."""
+"""Exact solutions and measures of error that the checks share.
+
+A manufactured solution is a formula of (z, y, x); its derivatives are taken by JAX, so that no source term is worked
+out by hand. Cylinders, spheres and slabs are lines of cells with the volumes and faces of their shells, so that the
+solvers for boxes run them unchanged.
+"""
 
 from __future__ import annotations
 
@@ -17,23 +22,44 @@ _SECOND_PERIOD = np.exp(1j * np.pi / 3.0)  # of the lattice of lobules, over the
 
 
 def observed_order(cells: Sequence[int], errors: Sequence[float]) -> float:
-    """Order of convergence: least-squares slope of log error against log cell size."""
+    """Order of convergence: least-squares slope of log error against log cell size.
+
+    Args:
+        cells: number of cells along an axis, or of steps, of each grid.
+        errors: on each of them, in any one unit.
+
+    Returns:
+        The order [-], positive where errors fall with refinement.
+    """
     return float(-np.polyfit(np.log(cells), np.log(errors), 1)[0])
 
 
 def root_mean_square(error: ArrayLike, weight: ArrayLike) -> float:
     """Weighted L2 norm of an error, in its unit.
 
+        sqrt(sum w e^2 / sum w)
+
     Args:
-        error: any shape.
-        weight: same shape, cell volumes [um3] or 0 where the error does not count.
+        error: e, of any shape.
+        weight: w, of the same shape; cell volumes [um3], or 0 where the error does not count.
+
+    Returns:
+        The norm, in the unit of the error.
     """
     error, weight = jnp.asarray(error), jnp.asarray(weight)
     return float(jnp.sqrt(jnp.sum(weight * error**2) / jnp.sum(weight)))
 
 
 def box_grid(cells: tuple[int, int, int], size_um: tuple[float, float, float]) -> Grid:
-    """A closed box: cells and edge lengths along (z, y, x) [um]."""
+    """A closed box of equal cells.
+
+    Args:
+        cells: their number along (z, y, x).
+        size_um: edge lengths along (z, y, x) [um].
+
+    Returns:
+        The grid, every cell full of tissue.
+    """
     spacing = tuple(length / n for length, n in zip(size_um, cells, strict=True))
     volume = float(np.prod(spacing))
     faces = []
@@ -45,7 +71,14 @@ def box_grid(cells: tuple[int, int, int], size_um: tuple[float, float, float]) -
 
 
 def points(grid: Grid) -> tuple[Array, Array, Array]:
-    """Coordinates (z, y, x) of cell centres from the corner of the box [um], each (nz, ny, nx)."""
+    """Coordinates of cell centres from the corner of the box.
+
+    Args:
+        grid: of a box.
+
+    Returns:
+        z, y and x [um], each (nz, ny, nx).
+    """
     axes = (jnp.arange(0.5, n) * h for n, h in zip(grid.shape, grid.spacing_um, strict=True))
     return tuple(jnp.meshgrid(*axes, indexing="ij"))
 
@@ -56,6 +89,9 @@ def shells(edges_um: Float[np.ndarray, " m"], dimension: int) -> Grid:
     Args:
         edges_um: radii of the m - 1 shells' walls, rising [um].
         dimension: of the space.
+
+    Returns:
+        The grid of shape (1, 1, m - 1), closed at both ends.
     """
     content = {1: 1.0, 2: np.pi, 3: 4.0 * np.pi / 3.0}[dimension]
     volume = content * np.diff(edges_um**dimension)
@@ -66,7 +102,15 @@ def shells(edges_um: Float[np.ndarray, " m"], dimension: int) -> Grid:
 
 
 def derivative(function: Callable[..., Array], axis: int) -> Callable[..., Array]:
-    """d/dz, d/dy or d/dx (axis 0, 1, 2) of a function of the coordinates that acts point by point."""
+    """d/dz, d/dy or d/dx of a function of the coordinates that acts point by point.
+
+    Args:
+        function: of z, y and x [um], arrays of one shape.
+        axis: 0, 1 or 2 for z, y or x.
+
+    Returns:
+        The derivative as a function of the same coordinates [unit of the function per um].
+    """
 
     def slope(*place: Array) -> Array:
         tangent = [jnp.ones_like(x) if k == axis else jnp.zeros_like(x) for k, x in enumerate(place)]
@@ -81,8 +125,11 @@ def diffusion(
     """The exact  sum over axes of d/da (k_a df/da)  of functions of (z, y, x).
 
     Args:
-        function: f.
-        coefficients: k_a per axis, numbers or functions.
+        function: f, acting point by point.
+        coefficients: k_a per axis (z, y, x), numbers or functions of the coordinates.
+
+    Returns:
+        The sum as a function of z, y and x [um].
     """
 
     def flux(axis: int) -> Callable[..., Array]:
@@ -104,8 +151,12 @@ def lattice_pressure(
     terms of the order (a/R)^6.
 
     Args:
-        x, y: from the centre of a hexagon with vertices at (0, +-R) [um].
+        x: across, from the centre of a hexagon with vertices at (0, +-R) [um].
+        y: along, from the same centre [um].
         radius_um: circumradius R [um].
+
+    Returns:
+        The pressure, relative to mu Q / (K H), of the shape of x and y [-].
 
     Reference: doubly periodic Green's function by Jacobi's theta function.
     """
@@ -115,6 +166,7 @@ def lattice_pressure(
 
 
 def _green(z: np.ndarray, radius_um: float) -> np.ndarray:
+    """G of `lattice_pressure`; twelve terms of the series of theta_1 are more than float64 resolves."""
     w, orders = z / (ROOT3 * radius_um), np.arange(12)
     nome = np.exp(1j * np.pi * _SECOND_PERIOD)
     terms = (-1.0) ** orders * nome ** ((orders + 0.5) ** 2) * np.sin((2 * orders + 1) * np.pi * w[..., None])

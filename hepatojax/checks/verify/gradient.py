@@ -1,4 +1,10 @@
-"""The derivative rule of every solve: forward and reverse mode against each other and against differences."""
+"""The derivative rule of every solve: forward and reverse mode against each other and against differences.
+
+Two levels. Each solve alone, in a hexagon, in a random direction of all its inputs at once; a fault shows where it is.
+Then a day of treatment as a whole, each objective by each class of inputs, for what each rule gets right may still be
+lost between them. All runs are in float64 and solve to 1e-12, so that what is left between the derivative and the
+differences is not the tolerance of a solver (NUMERICS decision 12).
+"""
 
 from __future__ import annotations
 
@@ -55,26 +61,58 @@ CLASSES = {"by all parameters": 1e-3, "by the patient": 0.1, "by the initial fie
 def difference(along: Callable[[float], Array | float], step: float = STEP) -> float:
     """Derivative at 0 by central differences of fourth order.
 
-    (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / (12 h)
+        (8 (f(h) - f(-h)) - (f(2h) - f(-2h))) / (12 h)
+
+    Args:
+        along: f, a number at a distance.
+        step: h.
+
+    Returns:
+        f'(0), in the unit of f per that of h.
     """
     near, far = (float(along(h)) - float(along(-h)) for h in (step, 2.0 * step))
     return (8.0 * near - far) / (12.0 * step)
 
 
 def random_direction(place: Any, seed: int) -> Any:
-    """A random direction in a pytree, relative to its values."""
+    """A random direction in a pytree, relative to its values: each number times one between -1 and 1.
+
+    Args:
+        place: pytree of arrays.
+        seed: of the numbers.
+
+    Returns:
+        The direction, like `place`.
+    """
     leaves, structure = jax.tree.flatten(place)
     random = np.random.default_rng(seed)
     return structure.unflatten([leaf * jnp.asarray(random.uniform(-1.0, 1.0, leaf.shape)) for leaf in leaves])
 
 
 def shifted(place: Any, direction: Any, distance: ArrayLike) -> Any:
-    """place + distance x direction."""
+    """place + distance x direction.
+
+    Args:
+        place: pytree of arrays.
+        direction: like `place`.
+        distance: along it [-].
+
+    Returns:
+        The other place, like `place`.
+    """
     return jax.tree.map(lambda a, b: a + distance * b, place, direction)
 
 
 def along_direction(gradient: Any, direction: Any) -> float:
-    """Product of a gradient with a direction."""
+    """Product of a gradient with a direction: the sum over all numbers of both.
+
+    Args:
+        gradient: pytree of arrays.
+        direction: like `gradient`.
+
+    Returns:
+        The derivative along the direction, in the unit of the function.
+    """
     leaves = zip(*map(jax.tree.leaves, (gradient, direction)), strict=True)
     return sum(float(jnp.vdot(a, b)) for a, b in leaves)
 
@@ -86,6 +124,9 @@ def derivative_errors(function: Callable[[Any], Array], place: Any, seed: int = 
         function: scalar function of a pytree.
         place: where; the direction is random and relative to its values.
         seed: of the direction.
+
+    Returns:
+        |reverse / forward - 1| and |reverse / difference - 1| of the derivative along the direction [-].
     """
     place = jax.tree.map(lambda leaf: jnp.asarray(leaf, float), place)
     direction = random_direction(place, seed)
@@ -96,7 +137,13 @@ def derivative_errors(function: Callable[[Any], Array], place: Any, seed: int = 
 
 
 def objectives() -> dict[str, tuple[Callable[[Any], Array], Any]]:
-    """Solve -> a scalar of its solution, and the inputs with respect to which it is differentiated."""
+    """A scalar of the solution of each solve, and the inputs with respect to which it is differentiated.
+
+    Inputs vary at random from cell to cell, so that no symmetry of the hexagon hides an error.
+
+    Returns:
+        Solve -> function of its inputs, and these inputs.
+    """
     lobule, flow = hexagon_with_flow(CELLS)
     grid, shape = lobule.grid, lobule.grid.shape
     random = np.random.default_rng(1)
@@ -143,7 +190,15 @@ def objectives() -> dict[str, tuple[Callable[[Any], Array], Any]]:
 
 
 def derivative_rules() -> Iterator[Record]:
-    """Every solve in a hexagon, in a random direction of all its inputs at once."""
+    """Every solve in a hexagon, in a random direction of all its inputs at once.
+
+    Modes must agree to 1e-7, reverse mode and differences to 1e-6.
+
+    Yields:
+        Both relative errors of each solve [-].
+
+    Reference: NUMERICS decisions 9 and 12.
+    """
     for name, (function, place) in objectives().items():
         modes, differences = derivative_errors(function, place)
         source = "NUMERICS decisions 9 and 12"
@@ -157,6 +212,11 @@ def endpoint_gradient() -> Iterator[Record]:
     With respect to every entry of the schedule, to every parameter of the model, the product and the disease, to the
     patient, and to the fields at the start; in cut cells, with septa and hypoxia. To compile is what costs time here:
     all objectives and all differences share one program, and the compiler leaves it slow.
+
+    Yields:
+        Relative error of each objective by each class of inputs [-]; 1e-6 is accepted.
+
+    Reference: VALIDATION V10, with the bound of NUMERICS, verification tests of the first round.
     """
     model, state, place = day_of_treatment()
     program = jax.jit(jax.value_and_grad(objective, has_aux=True), compiler_options=QUICK_TO_COMPILE)
@@ -190,6 +250,9 @@ def day_of_treatment() -> tuple[LiverModel, LiverState, Inputs]:
     Two infusions, the second by all routes and across the edge of a macro-step, an empty row, a flare and a toxin, on
     cut cells with scars, of which many are hypoxic. Cells engraft a little: where an empty state gets its first supply
     the stepper has slopes but no gradient.
+
+    Returns:
+        The model with macro-steps of 12 h, its state at hour 0, and the inputs of `objective` in float64.
     """
     model, state, _ = treated(LobuleSpec(permeability_log_sd=0.3, fibrotic_septa=6), (12, 12, 12))
     model = with_numerics(model, macro_step_h=12.0, tolerance=TIGHT, pressure_tolerance=TIGHT)
@@ -211,8 +274,12 @@ def objective(
 
     Args:
         inputs: schedule, and parameters, product, disease, patient and fields in place of the model's and the state's.
-        weight: of each of `ENDPOINTS`.
-        model, state: a liver at hour 0.
+        weight: of each of `ENDPOINTS` [-].
+        model: a liver; its numbers are replaced by those of the inputs.
+        state: of the liver at hour 0; its fields are replaced by those of the inputs.
+
+    Returns:
+        The sum [-], and the endpoints in their units.
     """
     schedule, (parameters, product, disease), patient, fields = inputs
     changed = dataclasses.replace(model, parameters=parameters, product=product, disease=disease, patient=patient)
@@ -222,7 +289,14 @@ def objective(
 
 
 def one_by_one(schedule: DoseSchedule) -> dict[str, DoseSchedule]:
-    """A random direction in each entry of a schedule alone: relative to it, and upward where a number is zero."""
+    """A random direction in each entry of a schedule alone: relative to it, and upward where a number is zero.
+
+    Args:
+        schedule: of infusions.
+
+    Returns:
+        Name of the entry -> a schedule that is zero but for the direction in this entry, in its unit.
+    """
     random, still = np.random.default_rng(0), jax.tree.map(jnp.zeros_like, schedule)
 
     def direction(values: Array) -> Array:
@@ -238,6 +312,14 @@ def balanced_direction(place: Any, gradient: Any, seed: int) -> Any:
 
     An entry moves by its own value, but one that would change the objective by more than `HEARD` of the strongest
     moves only so far that it changes it by that. All move so that the objective should rise; a zero moves upward.
+
+    Args:
+        place: pytree of arrays.
+        gradient: of the objective there, like `place`.
+        seed: of the lengths, which lie between a half and the whole of these moves.
+
+    Returns:
+        The direction, like `place`.
     """
     leaves, structure = jax.tree.flatten(place)
     slopes = [np.asarray(slope) for slope in jax.tree.leaves(gradient)]
@@ -263,13 +345,17 @@ def forward_difference(
 ) -> np.ndarray:
     """Derivative of some values along a direction, from one side, for a zero may be the bound of a number.
 
-    (-25 f(0) + 48 f(h) - 36 f(2h) + 16 f(3h) - 3 f(4h)) / (12 h)
+        (-25 f(0) + 48 f(h) - 36 f(2h) + 16 f(3h) - 3 f(4h)) / (12 h)
 
     Args:
         values: function f of a pytree, (k,).
         here: its values at `place`, (k,).
+        place: where.
         direction: like `place`.
-        step: h.
+        step: h, relative to the direction [-].
+
+    Returns:
+        The derivatives, in the unit of the values, (k,).
     """
     course = [values(shifted(place, direction, k * step)) for k in range(1, 5)]
     return np.asarray((-25.0, 48.0, -36.0, 16.0, -3.0)) @ np.stack([here, *course]) / (12.0 * step)

@@ -1,4 +1,9 @@
-"""Oxygen against exact solutions."""
+"""Oxygen against exact solutions.
+
+Classical cases (Krogh, Thiele, plug flow) hold without haemoglobin or at one order of the uptake, so their parameters
+are set to that limit: a half saturation of 1e7 mmHg makes uptake first-order, one of 1e-9 mmHg constant. The S-shaped
+content enters by a manufactured solution, a hypoxic five-spot and the balance of a hexagon.
+"""
 
 from __future__ import annotations
 
@@ -63,20 +68,50 @@ def oxygenated(
     transport: str = "limited",
     tolerance: float = 1e-10,
 ) -> Oxygen:
-    """`solve_oxygen` as the model calls it, from 40 mmHg everywhere."""
+    """`solve_oxygen` as the model calls it, from 40 mmHg everywhere.
+
+    Args:
+        grid: tissue volumes and faces.
+        flow: of blood [um3/s].
+        demand_mM_s: largest uptake per tissue volume [mM/s], (nz, ny, nx); its dtype is that of the solve.
+        inlet_mmHg: of the blood that enters [mmHg].
+        p: of blood and tissue.
+        transport: "limited" or "upwind".
+        tolerance: imbalance over the inflow of oxygen [-].
+
+    Returns:
+        Pressure [mmHg], content and uptake, with the ledger of the solve.
+    """
     start = jnp.full(grid.shape, START_MMHG)
     return solve_oxygen(grid, flow, demand_mM_s, inlet_mmHg, p, start, transport=transport, tolerance=tolerance)
 
 
 def still(inflow: Array) -> Flow:
-    """Blood that passes each cell on its own, without flow between cells [um3/s], (nz, ny, nx)."""
+    """Blood that passes each cell on its own, without flow between cells.
+
+    Args:
+        inflow: of each cell, which is its outflow too [um3/s], (nz, ny, nx).
+
+    Returns:
+        The flow, balanced in every cell.
+    """
     return Flow(tuple(jnp.zeros_like(inflow) for _ in range(3)), inflow, inflow)
 
 
 def swirl(grid: Grid, speed_um_s: float, renewal_1_s: float) -> Flow:
     """A closed vortex in the (y, x) plane, oblique to the grid, and blood that passes each cell on its own.
 
+        u = U (X/Y) sin(pi x/X) cos(pi y/Y),   v = -U cos(pi x/X) sin(pi y/Y)
+
     Fluxes are differences of a stream function, so that they balance to round-off.
+
+    Args:
+        grid: a box of edges X and Y.
+        speed_um_s: U [um/s].
+        renewal_1_s: blood that enters and leaves each cell, per volume [1/s].
+
+    Returns:
+        The flow [um3/s].
     """
     _, ny, nx = grid.shape
     hz, _, hx = grid.spacing_um
@@ -89,7 +124,18 @@ def swirl(grid: Grid, speed_um_s: float, renewal_1_s: float) -> Flow:
 
 
 def manufactured_oxygen() -> Iterator[Record]:
-    """A smooth field carried by haemoglobin round a vortex; the demand is chosen to make it exact."""
+    """A smooth field carried by haemoglobin round a vortex; the demand is chosen to make it exact.
+
+        demand = (Km + p) / p (w (C_in - C(p)) - u . grad C(p) + alpha D lap p)
+
+    The order in L2 must be 1.8 or more with limited advection, the error on the finest grid at most 0.05 mmHg, and no
+    demand negative.
+
+    Yields:
+        Observed order [-], error [mmHg] and smallest demand [mM/s].
+
+    Reference: NUMERICS decision 5, and verification tests of the first round.
+    """
     size, speed, renewal, inlet = (100.0, 300.0, 300.0), 60.0, 2.0, 95.0
     wave = [np.pi / length for length in size]
     p = dataclasses.replace(BLOOD, uptake_half_saturation_mmHg=5.6)
@@ -122,7 +168,13 @@ def manufactured_oxygen() -> Iterator[Record]:
 def five_spot() -> Iterator[Record]:
     """Hypoxic blood across a square from corner to corner; coarse fluxes are sums of the fine ones.
 
-    Reference: the same limited scheme at 4 um, on average over each coarse cell.
+    The same limited scheme at 4 um, averaged over each coarse cell, stands for the exact field. At 20 um the error may
+    be 0.6 mmHg at a Peclet number of the cell of 0.2, and 0.85 mmHg at 1.
+
+    Yields:
+        Root mean square error [mmHg], and the hypoxic share of the fine field [-], reported.
+
+    Reference: NUMERICS, second round 5.
     """
     fine, coarse, edge = 80, 16, 320.0
     flow = _corner_flow(fine, edge)
@@ -144,7 +196,10 @@ def five_spot() -> Iterator[Record]:
 
 
 def _corner_flow(cells: int, edge_um: float) -> Flow:
-    """Flow from a disc of 40 um in one corner of a square to one in the opposite corner."""
+    """Flow from a disc of 40 um in one corner of a square to one in the opposite corner, 1 um3/s in all.
+
+    A well follows the area of its disc in each cell, counted on 4 x 4 points.
+    """
     grid, sub, radius = box_grid((1, cells, cells), (1.0, edge_um, edge_um)), 4, 40.0
     line = jnp.arange(0.5, cells * sub) * edge_um / (cells * sub)
     y, x = jnp.meshgrid(line, line, indexing="ij")
@@ -166,7 +221,15 @@ def _mean_speed(flow: Flow, spacing_um: float) -> float:
 
 
 def coarsened(flow: Flow, factor: int) -> Flow:
-    """A plane flow on a coarser grid: the sums of its fluxes over each coarse face [um3/s]."""
+    """A plane flow on a coarser grid: the sums of its fluxes over each coarse face.
+
+    Args:
+        flow: on (1, ny, nx) cells [um3/s].
+        factor: cells of the fine grid along an edge of a coarse cell; it divides ny and nx.
+
+    Returns:
+        The flow on (1, ny / factor, nx / factor) cells [um3/s], as well balanced as the fine one.
+    """
     _, ny, nx = flow.inflow.shape
     y, x = ny // factor, nx // factor
 
@@ -182,8 +245,11 @@ def beside_blood(tissue: Grid, wall_um: float) -> Grid:
     """A line of tissue cells behind one cell of blood, which holds no tissue resistance of its own.
 
     Args:
-        tissue: a line of cells, its first one beside the blood.
+        tissue: a line of n cells, its first one beside the blood.
         wall_um: open area over half that cell [um].
+
+    Returns:
+        The grid of shape (1, 1, n + 1), blood first.
     """
 
     def behind(first: float, rest: Array) -> Array:
@@ -202,7 +268,17 @@ def _behind_blood(tissue: Grid, wall_um: float, demand_mM_s: float, p: OxygenPar
 
 
 def krogh() -> Iterator[Record]:
-    """V07: P(r) = Pc + M/(4 D a) (r^2 - rc^2) - M R^2/(2 D a) ln(r/rc) round a capillary."""
+    """V07: oxygen round a capillary, with constant uptake M and solubility a.
+
+        P(r) = Pc + M / (4 D a) (r^2 - rc^2) - M R^2 / (2 D a) ln(r/rc),   rc = 5 um, R = 25 um, M = 4.2e-2 mM/s
+
+    The drop to the rim, -6.2 mmHg, must be right to 1 %, and the order in L2 be 1.8 or more.
+
+    Yields:
+        Relative error of the drop, and observed order [-].
+
+    Reference: VALIDATION V07.
+    """
     inner, outer, demand = 5.0, 25.0, 4.2e-2
     p = dataclasses.replace(PLAIN, uptake_half_saturation_mmHg=1e-9, solubility_mM_mmHg=1e-5 * 133.322)
     scale = demand / (p.diffusivity_um2_s * p.solubility_mM_mmHg)
@@ -221,7 +297,17 @@ def krogh() -> Iterator[Record]:
 
 
 def thiele() -> Iterator[Record]:
-    """First-order uptake in a slab: p/ps = cosh(phi (1 - x/L)) / cosh(phi), effectiveness tanh(phi) / phi."""
+    """First-order uptake in a slab beside blood.
+
+        p/ps = cosh(phi (1 - x/L)) / cosh(phi),   effectiveness = tanh(phi) / phi,   phi = L sqrt(k/D) = 2
+
+    The order in L2 must be 1.8 or more, and the effectiveness right to 1e-3.
+
+    Yields:
+        Observed order, and relative error of the effectiveness [-].
+
+    Reference: NUMERICS, verification tests of the first round.
+    """
     depth, phi = 100.0, 2.0
     p = dataclasses.replace(PLAIN, uptake_half_saturation_mmHg=LINEAR_MMHG)
     rate = phi**2 * p.diffusivity_um2_s / depth**2
@@ -240,7 +326,13 @@ def thiele() -> Iterator[Record]:
 
 
 def extraction() -> Iterator[Record]:
-    """V05: E = 1 - exp(-k V/Q) for first-order uptake along the lobule's column, without dispersion."""
+    """V05: E = 1 - exp(-k V/Q) for first-order uptake along the lobule's column, without dispersion.
+
+    Yields:
+        Error of the extraction at k V/Q = 0.2, 1 and 3 [-]; 0.01 is accepted.
+
+    Reference: VALIDATION V05.
+    """
     lobule = radial_column(64, RADIUS_UM, 10.0, CENTRAL_UM, PORTAL_UM)
     lobule = jax.tree.map(jnp.asarray, lobule)
     p = dataclasses.replace(PLAIN, uptake_half_saturation_mmHg=LINEAR_MMHG, diffusivity_um2_s=1e-3)
@@ -253,7 +345,16 @@ def extraction() -> Iterator[Record]:
 
 
 def oxygen_balance() -> Iterator[Record]:
-    """V08: inflow - outflow = uptake in a hypoxic hexagon, in both precisions and transports; the content inverts."""
+    """V08: inflow - outflow = uptake in a hypoxic hexagon, in both precisions and transports; the content inverts.
+
+    The gap may be 1e-9 of the inflow in float64 and 1e-4 in float32; the inverse of the content must be right to 1e-9,
+    and its slope, against that of JAX, to 1e-12, from 1e-3 to 100 mmHg.
+
+    Yields:
+        The gaps and the relative errors [-].
+
+    Reference: VALIDATION V08; the bounds here are tighter than its own.
+    """
     p = from_registry(OxygenParameters, load_parameters().oxygen)
     lobule = jax.tree.map(jnp.asarray, hexagonal_lobule(HEXAGON, RADIUS_UM, HEIGHT_UM, CENTRAL_UM, PORTAL_UM))
     flow = solved(lobule, HUMAN_FLOW).flow

@@ -1,4 +1,8 @@
-"""Signals in two phases against exact solutions."""
+"""Signals in two phases against exact solutions.
+
+Tissue diffuses and plasma is carried, so that each phase has its own order; one cell with the body has algebra alone,
+which a root of one equation solves. Balances and the constant state hold for any grid, to the tolerance of the solve.
+"""
 
 from __future__ import annotations
 
@@ -38,12 +42,32 @@ def signalled(
     p: SignalParameters,
     body: BodyClosure,
 ) -> Signal:
-    """`solve_signal` from nothing, to 1e-12 of what is secreted."""
+    """`solve_signal` from nothing, to 1e-12 of what is secreted.
+
+    Args:
+        grid: tissue volumes and faces.
+        flow: of plasma [um3/s].
+        secretion_nM_s: into tissue [nM/s], (nz, ny, nx).
+        uptake_per_s: of the plasma phase at low concentration [1/s], (nz, ny, nx).
+        p: diffusivities, exchange time and saturation of the uptake.
+        body: clearance [um3/s] and source [nM um3/s] outside the liver.
+
+    Returns:
+        Both phases with inlet, outlet and ledger.
+    """
     return solve_signal(grid, flow, secretion_nM_s, uptake_per_s, p, body, jnp.zeros((2, *grid.shape)), tolerance=1e-12)
 
 
 def manufactured_signal() -> Iterator[Record]:
-    """Smooth fields in both phases round a vortex, with saturable uptake and a body; sources make them exact."""
+    """Smooth fields in both phases round a vortex, with saturable uptake and a body; sources make them exact.
+
+    The order in L2 must be 1.8 or more in either phase, and no source may be negative.
+
+    Yields:
+        The orders [-], and the smallest source: secretion [nM/s] or uptake [1/s].
+
+    Reference: NUMERICS decision 6, and verification tests of the first round.
+    """
     size, speed, renewal, tau, inlet = (100.0, 300.0, 300.0), 20.0, 0.1, 20.0, 0.9
     p = SignalParameters(60.0, 400.0, tau, 0.2, 2.0)
     wave = [np.pi / length for length in size]
@@ -89,9 +113,16 @@ PROFILES: dict[int, Callable[[float], float]] = {1: lambda r: np.exp(-r), 2: k0,
 
 
 def diffusion_decay() -> Iterator[Record]:
-    """V06: tissue signal round a source falls as exp(-x/l), K0(r/l), exp(-r/l)/r with l = sqrt(D tau).
+    """V06: tissue signal round a source falls with the length l = sqrt(D tau).
+
+        slab exp(-x/l),   cylinder K0(r/l),   sphere exp(-r/l) / r,   D = 50 um2/s, half-lives of 4, 30 and 240 min
 
     Plasma is renewed so fast that it takes all it gets, so that exchange is a first-order decay.
+
+    Yields:
+        Largest relative error of the fitted length in each dimension [-]; 1e-2 is accepted.
+
+    Reference: VALIDATION V06.
     """
     diffusivity = 50.0
     for dimension, profile in PROFILES.items():
@@ -120,7 +151,16 @@ def _fitted_length(edges: np.ndarray, field: Array, profile: Callable[[float], f
 
 
 def one_cell() -> Iterator[Record]:
-    """One cell with the body: CL c_in = Q (c_p - c_in) + S and saturable uptake, against the root of the algebra."""
+    """One cell with the body and saturable uptake, against the root of the algebra.
+
+        CL c_in = Q (c_p - c_in) + S,   c_t = c_p + tau s
+        Q (c_p - c_in) + V k (lo + (1 - lo) / (1 + c_p/K)) c_p = V s
+
+    Yields:
+        Largest relative error of plasma, tissue, inlet and outlet [-]; 1e-9 is accepted.
+
+    Reference: BIOLOGY A4.
+    """
     volume, flow, clearance, source, tau = 1e6, 2e5, 3e4, 1e4, 60.0
     secretion, k, floor, half = 2e-2, 0.3, 0.1, 0.5
     grid = box_grid((1, 1, 1), (100.0, 100.0, 100.0))
@@ -146,7 +186,15 @@ def one_cell() -> Iterator[Record]:
 
 
 def signal_balance() -> Iterator[Record]:
-    """What a hexagon and the body make of a signal is what both remove; with no uptake all of it leaves with plasma."""
+    """What a hexagon and the body make of a signal is what both remove; with no uptake all of it leaves with plasma.
+
+        secreted + supplied = taken up + cleared;   without uptake  Q (c_out - c_in) = secreted
+
+    Yields:
+        The gaps over what is made, and over what is secreted [-]; 1e-9 is accepted.
+
+    Reference: BIOLOGY A4.
+    """
     lobule, flow = hexagon_with_flow()
     grid = lobule.grid
     plasma = flow.times(0.55)
@@ -162,7 +210,13 @@ def signal_balance() -> Iterator[Record]:
 
 
 def constant_state() -> Iterator[Record]:
-    """Without sources inside, every field is what the blood brings: c = S/CL in both phases, p = p_in."""
+    """Without sources inside, every field is what the blood brings: c = S/CL in both phases, p = p_in.
+
+    Yields:
+        Largest error over the level of a signal (1e-12 is accepted) and of oxygen (1e-9) [-].
+
+    Reference: NUMERICS, verification tests of the first round.
+    """
     lobule, flow = hexagon_with_flow()
     grid, zero = lobule.grid, jnp.zeros(lobule.grid.shape)
     p, body = SignalParameters(50.0, 50.0, 150.0, 1.0, 1.0), BodyClosure(4e4, 2e4)

@@ -1,4 +1,8 @@
-"""The stepper of slow states: order, positivity, conservation, arrivals."""
+"""The stepper of slow states: order, positivity, conservation, arrivals.
+
+The test case is a small liver without space: hepatocytes that are primed, divide, are injured and repaired, and a
+signal beside them. A division makes two cells of one, so that one case holds a transfer of gain 2, loss and production.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,19 @@ States = dict[str, Array]
 
 
 def division(y: States) -> Rates:
-    """Priming, division of primed cells into two quiescent ones, injury and repair, and a state beside them."""
+    """Priming, division of primed cells into two quiescent ones, injury and repair, and a state beside them.
+
+        dq/dt = 2 b p + 0.1 i - a q,      a = 0.8 i / (0.2 + i),   b = 0.3 / (1 + q)
+        dp/dt = a q - (b + 0.4 s) p
+        di/dt = 0.4 s p - 0.1 i - (0.1 + 0.2 q) i
+        ds/dt = 0.3 i - (0.5 + q) s
+
+    Args:
+        y: quiescent q, primed p, injured i and signal s [-].
+
+    Returns:
+        Production [1/h], loss [1/h] and transfers [1/h] of these states.
+    """
     return Rates(
         production={"signal": 0.3 * y["injured"]},
         loss={"injured": 0.1 + 0.2 * y["quiescent"], "signal": 0.5 + y["quiescent"]},
@@ -38,6 +54,7 @@ def division(y: States) -> Rates:
 
 
 def _right(_: float, y: np.ndarray) -> list[float]:
+    """The same equations written out for an integrator of scipy, in the order of `START`."""
     q, p, i, s = y
     primed, divided, hurt, healed = 0.8 * i / (0.2 + i) * q, 0.3 / (1.0 + q) * p, 0.4 * s * p, 0.1 * i
     return [
@@ -49,14 +66,31 @@ def _right(_: float, y: np.ndarray) -> list[float]:
 
 
 def closed(y: States) -> Rates:
-    """The same moves without division, death or anything beside them."""
+    """The same moves without division, death or anything beside them: q + p + i stays.
+
+    Args:
+        y: as for `division` [-].
+
+    Returns:
+        The transfers of `division` [1/h], each of gain 1.
+    """
     rates = division(y)
     return Rates(transfers=tuple(Transfer(t.source, t.target, t.rate) for t in rates.transfers))
 
 
 @partial(jax.jit, static_argnames=("rates", "steps"))
 def integrated(start: States, rates: Callable[[States], Rates], end_h: ArrayLike, steps: int) -> States:
-    """Some steps of `step_states` of equal length."""
+    """Some steps of `step_states` of equal length.
+
+    Args:
+        start: states at hour 0 [-].
+        rates: states -> rates [1/h].
+        end_h: length of the run [h].
+        steps: their number.
+
+    Returns:
+        States at the end [-].
+    """
     return jax.lax.fori_loop(0, steps, lambda _, y: step_states(y, rates, end_h / steps)[0], start)
 
 
@@ -65,7 +99,16 @@ def _start() -> States:
 
 
 def order_and_positivity() -> Iterator[Record]:
-    """Second order against a tight integrator; no negative value at any step from any corner; nothing is lost."""
+    """Second order against a tight integrator; no negative value at any step from any corner; nothing is lost.
+
+    The order must be 1.9 or more over 16 to 128 steps in 4 h, no state fall below 0 at steps of 1e-3, 1 and 1e4 h with
+    any one state empty at the start, and moves alone lose no more than 1e-13 of the cells.
+
+    Yields:
+        Observed order, lowest state, and cells lost over those at the start [-].
+
+    Reference: NUMERICS decision 7.
+    """
     end, grids, errors = 4.0, (16, 32, 64, 128), []
     exact = solve_ivp(_right, (0, end), list(START.values()), rtol=1e-12, atol=1e-14, method="DOP853").y[:, -1]
     for steps in grids:
@@ -93,7 +136,15 @@ def _cells(y: States) -> float:
 def budgets() -> Iterator[Record]:
     """The integrated rates of a growing, dosed volume explain its change; a bolus decays from its true arrival.
 
-    What is left of the bolus is exact at both ends of the step, and of third order in decay x step between them.
+        y_end V_end / V_start = y_start + produced + received + arrived - lost - left
+
+    must hold to 1e-14. What is left of the bolus is exact at both ends of the step (1e-12), and of third order in decay
+    x step between them: an observed order of 2.9 or more.
+
+    Yields:
+        The gap, the error at the edges and the order between them [-].
+
+    Reference: NUMERICS decisions 7 and 8.
     """
     start, ratio = _start(), 1.07
     names = ("quiescent", "primed", "injured")

@@ -1,4 +1,8 @@
-"""Carried species against exact solutions: transit times, moving fronts, capture, motion of cells."""
+"""Carried species against exact solutions: transit times, moving fronts, capture, motion of cells.
+
+A pulse is followed in time only here, by the tracer, for the model holds what blood carries in balance; it shares the
+fluxes of the model and its linear solver. Capture and motion are the very functions that a macro-step calls.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +29,29 @@ _pulse = jax.jit(partial(unit_pulse, steps=400))
 
 
 def hexagon_with_flow(cells: tuple[int, int, int] = HEXAGON) -> tuple[Lobule, Flow]:
-    """A human lobule at rest, perfused at 1 ml/min per ml."""
+    """A human lobule at rest, perfused at 1 ml/min per ml.
+
+    Args:
+        cells: (nx, ny, nz), each 20 um high.
+
+    Returns:
+        The lobule and its blood flow [um3/s].
+    """
     lobule = hexagonal_lobule(cells, RADIUS_UM, 20.0 * cells[2], CENTRAL_UM, PORTAL_UM)
     lobule = jax.tree.map(jnp.asarray, lobule)
     return lobule, solved(lobule, HUMAN_FLOW).flow.times(float(lobule.grid.total_volume) / 60.0)
 
 
 def transit_time() -> Iterator[Record]:
-    """V04: the mean transit time of a pulse, and the mean age of the blood that leaves, are phi V/Q."""
+    """V04: the mean transit time of a pulse, and the mean age of the blood that leaves, are phi V/Q.
+
+    The pulse may be off by 2 %, the age by 1e-8, at phi = 0.15 in a hexagon; 0.999 of the dose must have left.
+
+    Yields:
+        Both relative errors, and the share that has left [-].
+
+    Reference: VALIDATION V04.
+    """
     lobule, flow = hexagon_with_flow()
     grid, share = lobule.grid, 0.15
     exact = share * float(grid.total_volume / flow.total)
@@ -52,7 +71,15 @@ def _off(value: Array | float, exact: float) -> float:
 
 
 def moving_front() -> Iterator[Record]:
-    """V09: a pulse keeps its dose, stays positive and adds no variation at cell Peclet numbers 0.1 to 100."""
+    """V09: a pulse keeps its dose, stays positive and adds no variation at cell Peclet numbers 0.1 to 100.
+
+    Along a line of 60 cells at 50 um/s, looked at three times on its way; the dose must be kept to 1e-6.
+
+    Yields:
+        Lowest concentration, dose lost or made, and growth of the total variation [share of the dose].
+
+    Reference: VALIDATION V09.
+    """
     cells, spacing, speed = 60, 10.0, 50.0
     grid = box_grid((1, 1, cells), (1.0, 1.0, spacing * cells))
     line = jnp.zeros(grid.shape)
@@ -75,7 +102,15 @@ def moving_front() -> Iterator[Record]:
 
 
 def arrival() -> Iterator[Record]:
-    """Cells of the blood that adhere at first order along a column: 1 - exp(-k) are caught, exp(-k s) is left."""
+    """Cells of the blood that adhere at first order along a column, in plug flow.
+
+        a(s) = exp(-k s),   caught in a pass: 1 - exp(-k),   s the share of the volume that has been passed
+
+    at k = 1.5 expected captures in a transit. Both may be off by 0.01, the volume mean of the density from 1 by 1e-10.
+
+    Yields:
+        These three errors [-].
+    """
     lobule = jax.tree.map(jnp.asarray, radial_column(200, RADIUS_UM, 10.0, CENTRAL_UM, PORTAL_UM))
     flow = solved(lobule, HUMAN_FLOW).flow
     ones, adhesion = jnp.ones(lobule.grid.shape), 1.5
@@ -91,7 +126,15 @@ def arrival() -> Iterator[Record]:
 
 
 def motion() -> Iterator[Record]:
-    """Cells spread as cos(k x) exp(-D k^2 t), come to rest as exp(phi/D), and none is lost in a hexagon."""
+    """Cells come to rest as exp(phi/D), a cosine spreads as backward Euler has it, and none is lost in a hexagon.
+
+        n = 1 + 0.5 cos(k x) / (1 + D k^2 dt)   after one step from 1 + 0.5 cos(k x)
+
+    The rest may be off by 1e-6 in L2, the cosine by 1e-3, the number of cells by 1e-12.
+
+    Yields:
+        These three errors [-].
+    """
     grid = box_grid((1, 1, 64), (10.0, 10.0, 200.0))
     x = points(grid)[2]
     potential = 900.0 * jnp.cos(np.pi * x / 200.0)
@@ -109,6 +152,7 @@ def motion() -> Iterator[Record]:
 
 
 def _lost_by_motion() -> float:
+    """Relative change of the number of random cells in a cut hexagon over a step of 6 h along a random potential."""
     lobule, _ = hexagon_with_flow()
     grid, random = lobule.grid, np.random.default_rng(0)
     density, potential = (jnp.asarray(random.uniform(0.0, s, grid.shape)) for s in (1.0, 1e3))

@@ -19,6 +19,7 @@ from hepatojax.scenario import (
 
 
 def _safe_name(name: str) -> str:
+    """The name, if it can be that of a folder beside the other results on any file system."""
     if is_arm_name(name):
         return name
     message = f"{shown(name)} cannot name a folder: {_rule(name)}"

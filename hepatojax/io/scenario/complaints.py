@@ -33,6 +33,9 @@ def problems_of(
         table: that was refused.
         sections: the sections of the file by their path.
         repeated: names of the sections that are written with double brackets.
+
+    Returns:
+        Problems in the order of the complaints; those that only follow from others are left out.
     """
     details = error.errors(include_url=False, include_context=True)
     return [_problem(detail, table, sections, repeated) for detail in details if not _follows(detail)]
@@ -44,6 +47,7 @@ def _follows(detail: Any) -> bool:
 
 
 def _problem(detail: Any, table: Any, sections: Sections, repeated: Sequence[str]) -> Problem:
+    """One complaint in the words of TOML: the message of our own check where there is one, else by its type."""
     location, kind, value = detail["loc"], detail["type"], detail["input"]
     key, context = dotted(location, table), detail.get("ctx", {})
     path = ".".join(part for part in location if isinstance(part, str))

@@ -1,4 +1,11 @@
-"""From the bytes of a file to a nested dict: guarded reading and TOML, with messages that name key and line."""
+"""From the bytes of a file to a nested dict: guarded reading and TOML, with messages that name key and line.
+
+At most 1 MB is read, as UTF-8 without a mark. TOML itself allows nan and infinity, its reader turns 1e400 into
+infinity, and deep brackets or thousands of digits make it raise other errors than its own: all of that is refused here,
+so that what comes later can rely on finite numbers of 64 bits and on few levels.
+
+Reference: RELIABILITY 3.6 (what tomllib lets pass).
+"""
 
 from __future__ import annotations
 
@@ -33,6 +40,12 @@ class _Overflow(float):
 def read_table(path: Path) -> dict[str, Any]:
     """The tables of a TOML file.
 
+    Args:
+        path: scenario or study; messages begin with its name, without the folder.
+
+    Returns:
+        Nested dicts and lists of texts, booleans, dates and finite numbers.
+
     Raises:
         ScenarioError: with one problem for a file that cannot be read or parsed, or one for each number that is not
             finite.
@@ -46,6 +59,7 @@ def read_table(path: Path) -> dict[str, Any]:
 
 
 def _read_text(path: Path) -> str:
+    """The text of a regular file of at most 1 MB; a pipe or a device is refused unopened."""
     if not path.exists():
         raise ScenarioError(path.name, [Problem("", f"no such file ({path})")])
     if not path.is_file():
@@ -61,6 +75,7 @@ def _read_text(path: Path) -> str:
 
 
 def _decode(data: bytes, name: str) -> str:
+    """The bytes as UTF-8; another encoding is named where its marks tell, else the line of the first odd byte."""
     for mark, encoding in _BYTE_ORDER_MARKS:
         if data.startswith(mark):
             raise ScenarioError(name, [Problem("encoding", f"is {encoding}; save the file as plain UTF-8")])
@@ -76,6 +91,7 @@ def _decode(data: bytes, name: str) -> str:
 
 
 def _parse(text: str, name: str) -> dict[str, Any]:
+    """The tables of a text; every way in which tomllib can fail becomes one problem with key and line."""
     try:
         return tomllib.loads(text, parse_float=_number)
     except tomllib.TOMLDecodeError as error:
@@ -88,6 +104,7 @@ def _parse(text: str, name: str) -> dict[str, Any]:
 
 
 def _number(spelling: str) -> float:
+    """A float of the file, which keeps its spelling where it overflows, so that a message can show what was written."""
     value = float(spelling)
     if value in (float("inf"), float("-inf")) and "inf" not in spelling:
         value = _Overflow(value)
@@ -96,7 +113,14 @@ def _number(spelling: str) -> float:
 
 
 def too_deep(table: Mapping[str, Any]) -> list[Problem]:
-    """A problem for each key whose value is nested deeper than any scenario is."""
+    """A problem for each key whose value is nested deeper than any scenario is.
+
+    Args:
+        table: nested tables, or settings.
+
+    Returns:
+        One for each key at the top; where there are none, recursion may rely on at most 16 levels.
+    """
     message = f"is nested deeper than {DEEPEST_NESTING} levels"
     return [Problem(shown(key)[1:-1], message) for key, item in table.items() if _deeper(item, DEEPEST_NESTING)]
 
@@ -107,7 +131,14 @@ def _deeper(value: Any, levels: int) -> bool:
 
 
 def not_finite(table: Mapping[str, Any]) -> list[Problem]:
-    """A problem for each number of nested tables that is nan, infinite or beyond 64 bits."""
+    """A problem for each number of nested tables that is nan, infinite or beyond 64 bits.
+
+    Args:
+        table: that `too_deep` has nothing against.
+
+    Returns:
+        Problems with the dotted key of each number, arms by name.
+    """
     return [Problem(dotted(location, table), message) for location, message in _not_finite(table, ())]
 
 
@@ -154,6 +185,7 @@ def _key_at(lines: list[str], number: int) -> str:
 
 
 def _long_integer(text: str) -> Problem:
+    """The problem of an integer whose digits Python refuses to convert; its line is found by its length."""
     lines = text.splitlines()
     number = next((n for n, line in enumerate(lines, start=1) if re.search(r"[\d_]{1000,}", line)), 1)
     return Problem(_key_at(lines, number), f"the integer in line {number} has too many digits")

@@ -1,4 +1,8 @@
-"""The whole scenario file: its sections, and its JSON schema for editors."""
+"""The whole scenario file: its sections, and its JSON schema for editors.
+
+The sections are the one place where keys, units, ranges, defaults and meanings stand. The checks, the schema and the
+tables of docs/scenario.md are made from them; the docstring of a section is a text of both, so it stays one line.
+"""
 
 from __future__ import annotations
 
@@ -61,7 +65,11 @@ class ScenarioFile(Section):
     parameters: Annotated[dict[str, float], Field(json_schema_extra=_OVERRIDES)] = Field(default_factory=dict)
 
     def to_spec(self) -> Scenario:
-        """The scenario as plain dataclasses."""
+        """The scenario as plain dataclasses.
+
+        Returns:
+            The scenario as the solver takes it: `arm` of the file has become `arms`, and nothing refers to pydantic.
+        """
         return Scenario(
             title=self.title,
             species=self.species,
@@ -91,7 +99,11 @@ SECTIONS: dict[tuple[str, ...], type[Section]] = {
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON schema of the scenario file, with units and ranges, for editors that complete and check TOML."""
+    """JSON schema of the scenario file, with units and ranges, for editors that complete and check TOML.
+
+    Returns:
+        The schema (draft 2020-12) as nested dicts; a number has its `unit`, and its range in that unit.
+    """
     schema = ScenarioFile.model_json_schema()
     schema["$schema"] = "https://json-schema.org/draft/2020-12/schema"
     schema["title"] = "HepatoJAX scenario"

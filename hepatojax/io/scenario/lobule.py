@@ -13,6 +13,7 @@ LABEL_SUFFIXES = (".npy", ".h5", ".hdf5")
 
 
 def _image_name(name: str) -> str:
+    """The name of a label image, if its ending is one; what the file holds is looked at when it is read."""
     if name.isprintable() and name.lower().endswith(LABEL_SUFFIXES):
         return name
     message = f"{shown(name)} is not the name of a label image; allowed endings: {', '.join(LABEL_SUFFIXES)}"

@@ -1,4 +1,9 @@
-"""Values given beside the file: `--set section.key=value`, and the table [parameters] against the registry."""
+"""Values given beside the file: `--set section.key=value`, and the table [parameters] against the registry.
+
+Settings are put into a copy of the table before anything is checked, so they meet the same checks as the file. A number
+of [parameters] may have a unit of its own; it is converted and then compared with the range of its row and species. A
+number out of its range gets a hint where another unit would bring it in.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +32,12 @@ _EXCLUSIVE = {"grid.cells": "spacing_um", "grid.spacing_um": "cells"}
 def parse_setting(text: str) -> tuple[str, Any]:
     """`section.key=value` as (key, value); the value is TOML, and a bare word is a text.
 
+    Args:
+        text: one `--set` of the command line.
+
+    Returns:
+        Dotted key, and the value in the type that TOML gives it.
+
     Raises:
         ValueError: there is no `=` or no key, more than one line, or brackets without end.
     """
@@ -50,6 +61,9 @@ def with_settings(table: Mapping[str, Any], settings: Mapping[str, Any]) -> tupl
         table: as read from the file.
         settings: dotted key -> value. Arms are picked by name or by number from 1, infusions by number from 1. Setting
             one of grid.cells and grid.spacing_um removes the other.
+
+    Returns:
+        The changed copy, and a problem for each setting whose place does not exist; arms and infusions are never made.
     """
     changed: dict[str, Any] = _copied(table)
     problems = []
@@ -77,6 +91,7 @@ def _nowhere(path: list[str], table: Mapping[str, Any]) -> str:
 
 
 def _copied(value: Any) -> Any:
+    """Nested tables and lists that can be changed without changing those of the caller."""
     if isinstance(value, Mapping):
         return {key: _copied(item) for key, item in value.items()}
     return [_copied(item) for item in value] if isinstance(value, list | tuple) else value
@@ -99,7 +114,15 @@ def _descend(node: Any, path: list[str]) -> Any:
 
 
 def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted name -> number (or a table of value and unit), whether the file nests subjects or quotes the dots."""
+    """Dotted name -> number (or a table of value and unit), whether the file nests subjects or quotes the dots.
+
+    Args:
+        table: [parameters] of a scenario, or [set] of a study.
+        prefix: of the names, ending with a dot; empty at the top.
+
+    Yields:
+        Pairs in the order of the file; a name that is given in both ways comes twice.
+    """
     for name, item in table.items():
         if isinstance(item, Mapping) and not {"value", "unit"} & set(item):
             yield from flattened(item, f"{prefix}{name}.")
@@ -108,7 +131,11 @@ def flattened(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str,
 
 
 def repeated_parameters(table: Any) -> list[Problem]:
-    """A problem for each parameter that [parameters] gives both with quoted and with nested dots."""
+    """A problem for each parameter that [parameters] gives both with quoted and with nested dots.
+
+    Args:
+        table: [parameters] as read; what is no table has no such problem.
+    """
     names = Counter(name for name, _ in flattened(table)) if isinstance(table, Mapping) else {}
     return [
         Problem(f"parameters.{shown(name)[1:-1]}", "is given twice, with quoted and with nested dots; keep one")
@@ -123,6 +150,10 @@ def check_parameters(table: Any, species: str) -> tuple[dict[str, float], list[P
     Args:
         table: "subject.name" -> number in the registry's unit, or {value = ..., unit = "..."}; subjects may be nested.
         species: whose ranges hold.
+
+    Returns:
+        Name -> value in the registry's unit, and a problem for each entry that is unknown, no number, in a unit that
+        does not fit, or out of its range.
     """
     from hepatojax.parameters.registry import load_parameters
 
@@ -150,8 +181,11 @@ def check_replacements(table: Mapping[str, Any], parameters: Mapping[str, float]
 
     Args:
         table: of the scenario.
-        parameters: the overrides of [parameters].
+        parameters: the overrides of [parameters], in the registry's units.
         species: whose ranges hold.
+
+    Returns:
+        A problem for each key out of its range, or given a second time in [parameters].
     """
     from hepatojax.parameters.registry import load_parameters
 
@@ -169,6 +203,7 @@ def check_replacements(table: Mapping[str, Any], parameters: Mapping[str, float]
 
 
 def _number_at(table: Mapping[str, Any], key: str) -> float | int | None:
+    """The number that a section gives for a key, None for anything else, which the checks of sections see to."""
     section, name = key.split(".")
     entries = table.get(section)
     value = entries.get(name) if isinstance(entries, Mapping) else None
@@ -198,6 +233,7 @@ def _checked_value(entry: Any, row: Any) -> tuple[float, str]:
 
 
 def _converted(value: float | int, unit: str, target: str) -> float:
+    """A number in another unit of the same dimension, by way of the canonical one."""
     return value * ACCEPTED_UNITS[unit][1] / ACCEPTED_UNITS[target][1]
 
 

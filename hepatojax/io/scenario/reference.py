@@ -11,11 +11,16 @@ _REPEATED = ("arm", "infusion")
 
 
 def key_tables() -> str:
-    """One Markdown table for each section: key, unit, allowed values, default, meaning."""
+    """One Markdown table for each section: key, unit, allowed values, default, meaning.
+
+    Returns:
+        The text that docs/scenario.md must hold word for word; a test compares them.
+    """
     return "\n\n".join(_table(path) for path in SECTIONS)
 
 
 def _table(path: tuple[str, ...]) -> str:
+    """Heading, purpose and table of one section, from its JSON schema."""
     section = SECTIONS[path]
     schema = section.model_json_schema()
     name = ".".join(path)
@@ -30,6 +35,7 @@ def _table(path: tuple[str, ...]) -> str:
 
 
 def _row(key: str, entry: dict[str, Any], *, required: bool) -> str:
+    """One key; an optional one is described by the type that it has when it is given."""
     kind = {**entry, **next(iter(entry.get("anyOf", ())), {})}
     default = entry.get("default")
     value = "required" if required else "not set" if default is None else _value(default)
@@ -38,6 +44,7 @@ def _row(key: str, entry: dict[str, Any], *, required: bool) -> str:
 
 
 def _allowed(kind: dict[str, Any]) -> str:
+    """What a key takes, in words: a list of choices, a range, or a type."""
     if "enum" in kind:
         return ", ".join(kind["enum"])
     if "maximum" in kind:

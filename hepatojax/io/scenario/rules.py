@@ -1,4 +1,11 @@
-"""What several keys of a scenario must fulfil together."""
+"""What several keys of a scenario must fulfil together.
+
+Times must be whole numbers of macro-steps, infusions lie within the run, names of arms differ on any file system, and a
+key that the chosen geometry or drive does not use must be left out, so that no setting is without effect in silence.
+The grid must resolve how far oxygen reaches into tissue, which is computed only where shape and grid are right.
+
+Reference: RELIABILITY 4.3.
+"""
 
 from __future__ import annotations
 
@@ -29,7 +36,15 @@ _WITHOUT_EFFECT = {
 
 
 def check_together(scenario: Scenario, parameters: Parameters) -> list[Problem]:
-    """Every problem that shows only when keys are seen together."""
+    """Every problem that shows only when keys are seen together.
+
+    Args:
+        scenario: whose keys are right one by one.
+        parameters: resolved for it, with its overrides.
+
+    Returns:
+        Problems with the key to be changed and, for times and spacing, a value that would do; empty if there are none.
+    """
     geometry = [*_geometry(scenario), *_grid(scenario)]
     times = [*_infusions(scenario), *_times(scenario), *_disease(scenario)]
     problems = [*_names(scenario), *times, *_drive(scenario), *geometry]
@@ -39,6 +54,7 @@ def check_together(scenario: Scenario, parameters: Parameters) -> list[Problem]:
 
 
 def _names(scenario: Scenario) -> Iterator[Problem]:
+    """Names of arms become folders, so two may not differ by capitals alone."""
     if not scenario.arms:
         yield Problem("arm", "is empty; leave it out for standard care alone")
     seen: dict[str, str] = {}
@@ -50,6 +66,7 @@ def _names(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _infusions(scenario: Scenario) -> Iterator[Problem]:
+    """Every infusion begins before the end of the run [h] and ends by then, but for rounding."""
     end = scenario.run.end_h
     for arm in scenario.arms:
         for number, infusion in enumerate(arm.infusions, start=1):
@@ -62,6 +79,7 @@ def _infusions(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _times(scenario: Scenario) -> Iterator[Problem]:
+    """The end of the run and the interval of saves are whole numbers of macro-steps, and the end one of saves."""
     run = scenario.run
     step = HOURS_PER_DAY / run.steps_per_day
     for key, value in (("end_h", run.end_h), ("save_every_h", run.save_every_h)):
@@ -80,6 +98,7 @@ def _times(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _drive(scenario: Scenario) -> Iterator[Problem]:
+    """A drive by pressure needs the pressure drop [Pa]; a drive by flow has no use for it."""
     run = scenario.run
     if run.drive == "pressure" and run.pressure_drop_pa is None:
         yield Problem("run.pressure_drop_pa", 'is missing; drive = "pressure" needs it')
@@ -88,6 +107,7 @@ def _drive(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _disease(scenario: Scenario) -> Iterator[Problem]:
+    """A flare before day 0 needs a course before day 0, which a healthy start has not."""
     disease = scenario.disease
     if disease.start == "healthy" and disease.flare_lead_h > 0:
         yield Problem(
@@ -98,6 +118,7 @@ def _disease(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _geometry(scenario: Scenario) -> Iterator[Problem]:
+    """A geometry has what it needs, and no key is set that it would ignore."""
     lobule = scenario.lobule
     if lobule.geometry == "labels":
         if lobule.labels_file is None:
@@ -120,12 +141,23 @@ def _geometry(scenario: Scenario) -> Iterator[Problem]:
 
 
 def neighbours_of_tiling(across: int, along: int) -> int:
-    """Pairs of neighbouring vessels, portal-portal and portal-central, of a tiling of hexagons; edges count once."""
+    """Pairs of neighbouring vessels, portal-portal and portal-central, of a tiling of hexagons; edges count once.
+
+        12 m n - (m - 1) n - (2 m - 1) (n - 1)
+
+    Args:
+        across: hexagons in a row, m.
+        along: rows, n.
+
+    Returns:
+        How many septa have room; each hexagon has six sides and six spokes, and a side may belong to two of them.
+    """
     shared = (across - 1) * along + (2 * across - 1) * (along - 1)
     return 12 * across * along - shared
 
 
 def _grid(scenario: Scenario) -> Iterator[Problem]:
+    """Cells and spacing exclude each other, and some geometries leave no choice."""
     grid, geometry = scenario.grid, scenario.lobule.geometry
     if grid.cells is not None and grid.spacing_um is not None:
         yield Problem("grid.spacing_um", "is given beside grid.cells; give one of them")
@@ -148,6 +180,7 @@ def _resolution(scenario: Scenario, parameters: Parameters) -> Iterator[Problem]
 
 
 def _spacing(scenario: Scenario, spacing: float, length: float) -> Iterator[Problem]:
+    """At least 0.75 cells to a penetration length of oxygen, both in um; the message says which spacing would do."""
     if spacing * CELLS_PER_PENETRATION_LENGTH > length:
         widest = math.floor(length / CELLS_PER_PENETRATION_LENGTH)
         key = "grid.cells" if scenario.grid.cells else "grid.spacing_um"

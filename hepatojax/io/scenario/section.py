@@ -18,18 +18,34 @@ Number = float | int
 
 
 class Section(BaseModel):
-    """A table of the file: no unknown key, no silent conversion; `specification` is the dataclass that it fills."""
+    """A table of the file: no unknown key, no silent conversion; `specification` is the dataclass that it fills.
+
+    Unless `to_spec` is overridden, every entry of the dataclass stands here under the same name, with its range and
+    unit.
+    """
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
     specification: ClassVar[type]
 
     def to_spec(self) -> Any:
-        """The section as the plain dataclass of `hepatojax.scenario`."""
+        """The section as the plain dataclass of `hepatojax.scenario`.
+
+        Returns:
+            A `specification` with the values as they are, in the units of the file.
+        """
         return self.specification(**{f.name: getattr(self, f.name) for f in fields(self.specification)})
 
 
 def nearest(name: str, known: Sequence[str]) -> str | None:
-    """The known name that is spelt most like this one, if any is close."""
+    """The known name that is spelt most like this one, if any is close.
+
+    Args:
+        name: as given; capitals do not count.
+        known: names to compare with.
+
+    Returns:
+        The known name in its own spelling, for "did you mean"; None if none is alike by 0.6 of difflib's ratio.
+    """
     lowered = {k.lower(): k for k in known}
     found = difflib.get_close_matches(name.lower(), list(lowered), n=1, cutoff=0.6)
     return lowered[found[0]] if found else None
@@ -41,10 +57,15 @@ def quantity(
     """Metadata of a number in a range, closed unless its ends are left out, for `Annotated[float, *quantity(...)]`.
 
     Args:
-        low, high: the range, in `unit`.
+        low: lower end of the range, in `unit`.
+        high: upper end of the range, in `unit`.
         unit: as printed in messages and in the schema.
         note: what the range refers to, or what to write instead.
-        above_low, below_high: True if `low` or `high` itself is refused.
+        above_low: True if `low` itself is refused.
+        below_high: True if `high` itself is refused.
+
+    Returns:
+        A check, whose message is `5000 is outside 200..900 [um] (note)`, and the range and unit for the schema.
     """
     range_words = f"outside {exact(low)}..{exact(high)}"
     if above_low or below_high:
@@ -68,13 +89,26 @@ def registered(key: str) -> tuple[Any, Any]:
     """Metadata of a number that replaces one of the registry, for `Annotated[float, *registered("patient.x_kg")]`.
 
     The range is the widest over the species; that of the scenario's species is seen to by `check_replacements`.
+
+    Args:
+        key: of the scenario, one of `hepatojax.scenario.REGISTERED`.
+
+    Returns:
+        As `quantity`, in the registry's unit.
     """
     rows = [row for species in SPECIES for row in load_parameters(species).rows if row.name == REGISTERED[key]]
     return quantity(min(row.low for row in rows), max(row.high for row in rows), rows[0].unit)
 
 
 def choice(allowed: Sequence[str]) -> tuple[Any, Any]:
-    """Metadata of a word out of a list, for `Annotated[str, *choice(...)]`."""
+    """Metadata of a word out of a list, for `Annotated[str, *choice(...)]`.
+
+    Args:
+        allowed: words, in the order in which a message lists them; capitals count.
+
+    Returns:
+        A check, whose message names the nearest word, and the list for the schema.
+    """
 
     def known(value: str) -> str:
         if value in allowed:
@@ -88,7 +122,16 @@ def choice(allowed: Sequence[str]) -> tuple[Any, Any]:
 
 
 def counts(names: str, length: int, most: int) -> tuple[Any, Any]:
-    """Metadata of a list of positive integers such as [nx, ny, nz], for `Annotated[tuple[int, ...], *counts(...)]`."""
+    """Metadata of a list of positive integers such as [nx, ny, nz], for `Annotated[tuple[int, ...], *counts(...)]`.
+
+    Args:
+        names: of the numbers, as a message prints them.
+        length: how many numbers there must be.
+        most: largest value of each.
+
+    Returns:
+        A check that takes integers alone, not 48.0 or true, and the bounds for the schema.
+    """
 
     def positive(value: Any) -> tuple[int, ...]:
         if (

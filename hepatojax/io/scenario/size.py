@@ -1,4 +1,11 @@
-"""What a scenario asks of the machine, and the numbers that say whether its grid can hold the physics. No JAX here."""
+"""What a scenario asks of the machine, and the numbers that say whether its grid can hold the physics. No JAX here.
+
+Memory is estimated from peaks measured on two cores: one of the compiler, which any grid pays, and so many bytes for
+each cell. Time is a preparation and so many seconds for each cell and macro-step. The estimate is compared with what
+the system, the control group and the user's limits leave, before anything is allocated.
+
+Reference: RELIABILITY 3.5 (out of memory).
+"""
 
 from __future__ import annotations
 
@@ -36,16 +43,17 @@ class Size:
     """Dimensions and dimensionless numbers of a scenario, estimated before anything is built.
 
     Attributes:
-        cells, spacing_um: (nx, ny, nz) and (hx, hy, hz) [um].
+        cells: (nx, ny, nz).
+        spacing_um: (hx, hy, hz) [um].
         widest_um: spacing that must resolve the physics [um], the larger one of x and y; of a column that along x
             alone.
         speed_um_s: superficial blood speed halfway from rim to centre [um/s].
         peclet: speed x widest cell / oxygen diffusivity [-].
         damkohler: oxygen demand over supply [-].
-        penetration_length_um: how far oxygen at the inlet's pressure diffuses into tissue that consumes fully, sqrt(2 D
-            c / M) [um].
+        penetration_length_um: how far oxygen at the inlet's pressure diffuses into tissue that consumes fully [um].
         macro_steps: of all arms.
-        memory_gib, minutes: expected need.
+        memory_gib: peak of one run [GiB].
+        minutes: wall time of all arms on two cores, compilation included [min].
     """
 
     cells: tuple[int, int, int]
@@ -65,10 +73,19 @@ def scenario_size(
 ) -> Size:
     """Estimate the size of a scenario.
 
+        u = q A / (2 pi R / 2),   A = 1.5 sqrt(3) R^2       all blood of a hexagon through a circle of half its radius
+        Pe = u h / D,   Da = M / (q C),   L = sqrt(2 D c / M)
+
+    with q the perfusion [1/s], R the radius of the lobule, h the widest spacing, D, c and C diffusivity, dissolved and
+    total oxygen of portal blood, and M the demand of healthy tissue at rest.
+
     Args:
         scenario: checked.
         parameters: resolved for it; read if not given.
         image_shape: (nz, ny, nx) of the label image, if the geometry is one.
+
+    Returns:
+        Estimates, see `Size`.
 
     Raises:
         ValueError: the geometry is a label image whose shape is not given.
@@ -119,7 +136,16 @@ def _voxels(
 
 
 def penetration_length_um(parameters: Parameters) -> float:
-    """How far oxygen at the inlet's pressure diffuses into tissue that consumes fully [um]."""
+    """How far oxygen at the inlet's pressure diffuses into tissue that consumes fully [um].
+
+        L = sqrt(2 D c / M)
+
+    Args:
+        parameters: diffusivity D [um2/s], dissolved oxygen c = solubility x portal pressure [mM], demand at rest M
+            [mM/s].
+
+    Reference: Thiele 1939.
+    """
     dissolved_mM, _, demand_mM_s = _oxygen(parameters)
     return math.sqrt(2.0 * parameters.oxygen.diffusivity_um2_s * dissolved_mM / demand_mM_s)
 
@@ -139,23 +165,35 @@ def _oxygen(parameters: Parameters) -> tuple[float, float, float]:
 
 
 def memory_gib(cells: tuple[int, int, int], precision: str, runs: int = 1) -> float:
-    """Expected peak memory of a run, or of several at once [GiB]: the larger one of compiler and cells."""
+    """Expected peak memory of a run, or of several at once [GiB]: the larger one of compiler and cells.
+
+        max(compiler, runtime + runs x bytes per cell x cells)
+
+    Args:
+        cells: (nx, ny, nz).
+        precision: "float32" or "float64".
+        runs: how many are held at once.
+    """
     return max(COMPILER_PEAK_BYTES, RUNTIME_BYTES + runs * BYTES_PER_CELL[precision] * math.prod(cells)) / GIB
 
 
 def gradient_memory_gib(cells: tuple[int, int, int], precision: str, macro_steps: int, adjoint: str) -> float:
     """Expected peak memory of the gradient of one run [GiB].
 
+        compiler + cells x (bytes of one macro-step + bytes of a kept one x kept),   kept = steps or 2 sqrt(steps)
+
     Args:
         cells: (nx, ny, nz).
+        precision: "float32" or "float64".
         macro_steps: of the run.
-        adjoint: "saved", or "two-level", which keeps 2 sqrt(steps).
+        adjoint: "saved", which keeps every macro-step, or "two-level", which keeps 2 sqrt(steps).
     """
     each = _gradient_bytes_per_cell(precision, macro_steps, adjoint)
     return (GRADIENT_COMPILER_BYTES + each * math.prod(cells)) / GIB
 
 
 def _gradient_bytes_per_cell(precision: str, macro_steps: int, adjoint: str) -> float:
+    """Bytes of a cell while a gradient runs: one macro-step being differentiated, and the solutions that are kept."""
     kept = macro_steps if adjoint == "saved" else 2.0 * math.sqrt(macro_steps)
     return GRADIENT_BYTES_PER_CELL[precision] + KEPT_BYTES_PER_CELL[precision] * kept
 
@@ -167,12 +205,15 @@ def search_memory_gib(cells: tuple[int, int, int], macro_steps: int, adjoint: st
     cells, and the programs of both are compiled. It also does `RUNS_AT_ONCE` forward runs together.
 
     Args:
-        cells, macro_steps, adjoint: see `gradient_memory_gib`.
+        cells: (nx, ny, nz).
+        macro_steps: of one run.
+        adjoint: see `gradient_memory_gib`.
     """
     return (_search_bytes_per_cell(macro_steps, adjoint) * math.prod(cells) + SEARCH_COMPILER_BYTES) / GIB
 
 
 def _search_bytes_per_cell(macro_steps: int, adjoint: str) -> float:
+    """Bytes of a cell at the peak of a search: a gradient in float64, or forward runs side by side."""
     gradient = _gradient_bytes_per_cell("float64", macro_steps, adjoint)
     return max(gradient, RUNS_AT_ONCE * BYTES_PER_CELL["float64"])
 
@@ -205,8 +246,10 @@ def require_search_memory(
     """Refuse a search whose certified gradient this machine's memory cannot hold, before anything is compiled.
 
     Args:
-        scenario, source, image_shape: see `require_memory`.
+        scenario: checked.
+        source: what messages begin with.
         adjoint: see `gradient_memory_gib`.
+        image_shape: (nz, ny, nx) of its label image, if any.
 
     Raises:
         ScenarioError: with the memory needed, the memory that is free, and whether the two-level adjoint would do.
@@ -248,11 +291,16 @@ def _searchable(free_gib: float, macro_steps: int) -> str:
 
 
 def free_memory_gib() -> float:
-    """Memory that a new process may take [GiB]: what the system, the control group and the limits of the user leave."""
+    """Memory that a new process may take [GiB]: what the system, the control group and the limits of the user leave.
+
+    Returns:
+        The least of the three; infinite where none of them can be read.
+    """
     return min(_free_bytes()) / GIB
 
 
 def _free_bytes() -> Iterator[float]:
+    """What each of the sources leaves [byte]; without /proc the whole memory of the machine stands for the free one."""
     yield float("inf")
     meminfo = Path("/proc/meminfo")
     if meminfo.is_file():

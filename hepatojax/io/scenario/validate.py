@@ -16,7 +16,14 @@ REPEATED = ("arm", "infusion")
 
 
 def validate(table: Mapping[str, Any]) -> tuple[Scenario | None, list[Problem]]:
-    """The scenario that a table describes, or None and all of the table's problems."""
+    """The scenario that a table describes, or None and all of the table's problems.
+
+    Args:
+        table: with finite numbers, and [parameters] as numbers in the registry's units.
+
+    Returns:
+        Scenario and no problem, or None and every complaint as a problem.
+    """
     try:
         return ScenarioFile.model_validate(table).to_spec(), []
     except ValidationError as error:

@@ -13,7 +13,14 @@ _SECTIONS = ("patient", "lobule", "grid", "disease", "product", "run")
 
 
 def scenario_to_toml(scenario: Scenario) -> str:
-    """The resolved scenario, every key written out; keys whose value is the registry's are left out."""
+    """The resolved scenario, every key written out; keys whose value is the registry's are left out.
+
+    Args:
+        scenario: checked; numbers are written so that they are read back bit for bit.
+
+    Returns:
+        TOML that `load_scenario` reads as the same scenario; the text is also what hashes are made of.
+    """
     table = asdict(scenario)
     blocks = [_lines({key: table[key] for key in ("title", "species", "direct_only")})]
     blocks += [f"[{name}]\n{_lines(table[name])}" for name in _SECTIONS]
@@ -26,6 +33,7 @@ def scenario_to_toml(scenario: Scenario) -> str:
 
 
 def _lines(table: Mapping[str, Any]) -> str:
+    """One `key = value` a line; None has no spelling in TOML, and a missing key means the same."""
     return "".join(f"{key} = {_value(value)}\n" for key, value in table.items() if value is not None)
 
 
@@ -40,4 +48,5 @@ def _value(value: Any) -> str:
 
 
 def _text(text: str) -> str:
+    """A text in quotes: the escapes of JSON are those of TOML, but for the character 0x7f."""
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -28,6 +28,7 @@ def _one_line(title: str) -> str:
 
 
 def _file_name(name: str) -> str:
+    """A text that can name a file; whether there is one is seen when it is read."""
     if name and name.isprintable():
         return name
     message = f"{shown(name)} must be the name of a file, in printable characters"
@@ -35,6 +36,7 @@ def _file_name(name: str) -> str:
 
 
 def _once(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Names of which none stands twice."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     if not twice:
         return names
@@ -143,7 +145,14 @@ SECTIONS: dict[tuple[str, ...], type[Section]] = {
 
 
 def validate(table: Mapping[str, Any]) -> tuple[StudyFile | None, list[Problem]]:
-    """The sections of a table, or None and all of the table's problems."""
+    """The sections of a table, or None and all of the table's problems.
+
+    Args:
+        table: of a study file, with finite numbers; [set] may hold any keys, which the scenario's own checks see to.
+
+    Returns:
+        Sections and no problem, or None and every complaint as a problem.
+    """
     try:
         return StudyFile.model_validate(table), []
     except ValidationError as error:

@@ -1,4 +1,16 @@
-"""The places that a search has computed, one JSON line each, durable as soon as they are known, and recalled later."""
+"""The places that a search has computed, one JSON line each, durable as soon as they are known, and recalled later.
+
+    {"format": "hepatojax iterates 1", "title", "sha256", "source_revision", "variables", "limits"}
+    {"screened": places to start from, "starts", "seed"}
+    {"certificate": place, direction and figures, "x", "seed"}
+    {"start", "x", "objective", "limits", "status", "jacobian"}          one of these for each computed place
+
+A place is found again by the bits of its x, so a search that asks for the same places in the same order goes on where
+it was cut off, and computes none twice. Numbers are written so that they are read back bit for bit; nan and infinity
+are null. The file grows by one line and one fsync at a time.
+
+Reference: RELIABILITY 3.4 (JSON lines, append and flush).
+"""
 
 from __future__ import annotations
 
@@ -23,15 +35,24 @@ FORMAT = "hepatojax iterates 1"
 
 
 class JournalError(HepatojaxError):
-    """A journal cannot be gone on with; one line says why and what to do."""
+    """A journal cannot be gone on with; one line says why and what to do. Exit code 2."""
 
 
 class Journal(Record):
     """A record on the disk.
 
     The first line is a header; then come places, the screening and the certificate, as they were computed. A last line
-    that was cut off by a crash is dropped. recalled, computed: number of places that were on the disk, and that were
-    not. interrupt: called before anything is computed; what it raises ends the search.
+    that was cut off by a crash is dropped.
+
+    Args:
+        path: of the journal.
+        file: the same, open to append bytes.
+        lines: what it holds, without the header.
+        interrupt: called before anything is computed; what it raises ends the search, and the journal stays.
+
+    Attributes:
+        recalled: number of places that were on the disk.
+        computed: number of places that were not.
     """
 
     def __init__(self, path: Path, file: Any, lines: list[dict[str, Any]], interrupt: Callable[[], None]):
@@ -41,7 +62,13 @@ class Journal(Record):
         self._others = {_other_key(line): line for line in lines if "jacobian" not in line}
 
     def screened(self, starts: int, seed: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
-        """Places to start from (starts, n)."""
+        """Places to start from (starts, n).
+
+        Args:
+            starts: their number.
+            seed: of the points that were screened.
+            compute: gives them, in 0..1, where the journal has none for this number and seed.
+        """
         found = self._others.get(("screened", starts, seed))
         if found is None:
             self._interrupt()
@@ -49,7 +76,14 @@ class Journal(Record):
         return np.asarray(found["screened"], float)
 
     def linearised(self, start: int, x: np.ndarray, compute: Callable[[], Linearised]) -> Linearised:
-        """What is known at a place (n,)."""
+        """What is known at a place (n,).
+
+        Args:
+            start: number of the start that asks, from 0.
+            x: the place, in 0..1; -0 is the same as 0.
+            compute: gives objective, excess of the limits [-] and their Jacobian, where the journal does not hold the
+                place.
+        """
         found = self._places.get(_key(x))
         if found is not None:
             self.recalled += 1
@@ -68,7 +102,13 @@ class Journal(Record):
         return here
 
     def certificate(self, x: np.ndarray, seed: int, compute: Callable[[], GradientCertificate]) -> GradientCertificate:
-        """The certificate of the gradient near a place (n,)."""
+        """The certificate of the gradient near a place (n,).
+
+        Args:
+            x: the place, in 0..1.
+            seed: of its direction.
+            compute: gives it, where the journal has none for this place and seed.
+        """
         found = self._others.get(("certificate", _key(x), seed))
         if found is not None:
             return _certificate(found["certificate"])
@@ -80,6 +120,7 @@ class Journal(Record):
         return made
 
     def _append(self, line: dict[str, Any]) -> dict[str, Any]:
+        """Write a line and wait until the disk has it."""
         self._file.write(_line(line))
         self._file.flush()
         os.fsync(self._file.fileno())
@@ -97,6 +138,9 @@ def open_journal(
         header: of the study; its "sha256" says which, its "source_revision" by which program, empty if that is not
             known.
         interrupt: see `Journal`.
+
+    Yields:
+        The journal with what earlier searches have left in it.
 
     Raises:
         JournalError: the file there is none of this format, belongs to another study or another program, or is damaged
@@ -160,10 +204,12 @@ def _line(entry: Mapping[str, Any]) -> bytes:
 
 
 def _key(x: Any) -> bytes:
+    """The bits of a place, by which it is recalled."""
     return (np.asarray(x, float) + 0.0).tobytes()  # which makes -0 the same place as 0
 
 
 def _other_key(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a line without a Jacobian is recalled by: its kind and all that it depends on."""
     if "screened" in line:
         return "screened", line["starts"], line["seed"]
     return ("certificate", _key(line["x"]), line["seed"]) if "certificate" in line else ("unknown",)
@@ -185,10 +231,12 @@ def _numbers(values: Any) -> np.ndarray:
 
 
 def _linearised(line: Mapping[str, Any]) -> Linearised:
+    """The inverse of the line of a place; the status comes back as its code."""
     outcome = Outcome(_numbers(line["objective"]), _numbers(line["limits"]), np.asarray(line["status"], np.int32))
     return Linearised(outcome, _numbers(line["jacobian"]))
 
 
 def _certificate(said: Mapping[str, Any]) -> GradientCertificate:
+    """The inverse of the line of a certificate; what could not be measured is nan again."""
     figures = tuple(Figure(**{**figure, "value": float(_numbers(figure["value"]))}) for figure in said["figures"])
     return GradientCertificate(_numbers(said["place"]), _numbers(said["direction"]), figures)

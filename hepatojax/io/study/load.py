@@ -1,4 +1,11 @@
-"""Read a study: file, scenario, settings, with every problem of both files reported at once."""
+"""Read a study: file, scenario, settings, with every problem of both files reported at once.
+
+The study file is read first, then the scenario that it names, into which [set] and the settings of the command line are
+put before it is checked. What both say together comes last: arm, method, factors. JAX is not needed; what needs it is
+left to `hepatojax.io.study.parts`.
+
+Reference: RELIABILITY 4.2.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +30,11 @@ AMPLIFICATION = "amplification."
 
 
 class StudyFileError(HepatojaxError, ValueError):
-    """A study is refused. `str()` gives one line for each problem, those of its scenario included."""
+    """A study is refused. `str()` gives one line for each problem, those of its scenario included. Exit code 2.
+
+    Attributes:
+        lines: each with the name of the file at fault.
+    """
 
     exit_code = ExitCode.REJECTED_INPUT
 
@@ -39,8 +50,11 @@ def load_study(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     `hepatojax.io.study.parts.study_parts`, which needs JAX.
 
     Args:
-        path: a TOML file, see docs/study.md.
+        path: a TOML file, see docs/study.md. The name of its scenario is relative to the file's folder.
         overrides: dotted key -> value; they replace what the scenario and the section [set] say.
+
+    Returns:
+        The study with its scenario; without named factors, a window has every parameter of the subject amplification.
 
     Raises:
         StudyFileError: one line for each problem, `study.toml: section.key: what is wrong`.
@@ -98,6 +112,7 @@ def _scenario(study: Path, table: Mapping[str, Any], overrides: Mapping[str, Any
 
 
 def _repeated(variables: Any) -> list[Problem]:
+    """A number can be chosen once only."""
     entries = variables if isinstance(variables, list) else []
     names = Counter(entry["name"] for entry in entries if isinstance(entry, Mapping) and _is_text(entry.get("name")))
     twice = [name for name, count in names.items() if count > 1]
@@ -109,6 +124,7 @@ def _is_text(value: Any) -> bool:
 
 
 def _arm(name: Any, scenario: Scenario) -> list[Problem]:
+    """The arm exists and has an infusion, for a variable addresses one by its number."""
     names = [arm.name for arm in scenario.arms]
     if not _is_text(name):
         return []
@@ -122,12 +138,14 @@ def _arm(name: Any, scenario: Scenario) -> list[Problem]:
 
 
 def _method(file: StudyFile) -> list[Problem]:
+    """The method can keep what the study limits."""
     if file.optimise.method == "L-BFGS-B" and file.limit:
         return [Problem("optimise.method", '"L-BFGS-B" keeps bounds and no limits; use SLSQP or trust-constr')]
     return []
 
 
 def _factors(names: Sequence[str], scenario: Scenario | None) -> list[Problem]:
+    """Factors exist, and leave the patient's state before the cells as it is, for it is computed only once."""
     known = [row.name for row in load_parameters("human" if scenario is None else scenario.species).table()]
     problems = []
     for name in names:
@@ -142,5 +160,6 @@ def _factors(names: Sequence[str], scenario: Scenario | None) -> list[Problem]:
 
 
 def _amplification(scenario: Scenario) -> tuple[str, ...]:
+    """Names of all parameters by which the host amplifies what cells do, the factors of a window by default."""
     rows = load_parameters(scenario.species).table()
     return tuple(row.name for row in rows if row.name.startswith(AMPLIFICATION))

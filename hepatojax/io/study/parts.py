@@ -1,4 +1,9 @@
-"""The aims, limits and variables of a study, as the solvers take them; what is wrong with them needs JAX to be seen."""
+"""The aims, limits and variables of a study, as the solvers take them; what is wrong with them needs JAX to be seen.
+
+A bound of a variable is tried out: the scenario that it leads to is written as TOML and read again, so that the rules
+of scenarios need not be told twice. First each bound is tried alone, the others being as the arm has them; if all pass,
+every variable at its high bound at once.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +35,15 @@ _OF_SCENARIO = tuple(field.name for field in dataclasses.fields(ProductSpec))
 
 @dataclass(frozen=True)
 class StudyParts:
-    """What a study asks for, checked. schedule, product: of its arm, which hold where nothing is chosen."""
+    """What a study asks for, checked.
+
+    Attributes:
+        aims: parts of the objective.
+        limits: in the order of the file.
+        variables: in the order of the entries of x.
+        schedule: infusions of its arm, which hold where nothing is chosen.
+        product: of its scenario, which holds where nothing is chosen.
+    """
 
     aims: tuple[Aim, ...]
     limits: tuple[Limit, ...]
@@ -41,6 +54,12 @@ class StudyParts:
 
 def study_parts(study: Study) -> StudyParts:
     """Make and check what a study asks for.
+
+    Args:
+        study: of `load_study`.
+
+    Returns:
+        Aims, limits and variables with the schedule and product that they are about.
 
     Raises:
         StudyFileError: one line for each problem: no such quantity, no derivative, an infusion that the arm has not, a
@@ -66,16 +85,28 @@ def treated(scenario: Scenario, schedule: DoseSchedule, product: CellProduct | N
     An infusion by several routes becomes one infusion by each, at the same time.
 
     Args:
-        scenario: to be changed.
-        schedule: the doses.
+        scenario: whose other arms are left out.
+        schedule: the doses (d,): start [h], duration [h], cells [cells/kg], share of each route (d, 5) [-].
         product: what is infused; as it is by default.
+
+    Returns:
+        A scenario that can be written as TOML and run.
     """
     changed = dataclasses.replace(scenario, arms=(ArmSpec(AFTER, infusions_of(schedule)),))
     return changed if product is None else _with_product(changed, product)
 
 
 def infusions_of(schedule: DoseSchedule) -> tuple[InfusionSpec, ...]:
-    """The infusions of a schedule, each by one route; those without cells are left out."""
+    """The infusions of a schedule, each by one route; those without cells are left out.
+
+        cells by a route = cells_per_kg x route_mix
+
+    Args:
+        schedule: start and duration [h], cells [cells/kg], each (d,), and mix of routes (d, 5) [-].
+
+    Returns:
+        Infusions of more than 1e-6 cells/kg, in the order of rows and then of `hepatojax.scenario.ROUTES`.
+    """
     rows = zip(*(np.asarray(leaf) for leaf in dataclasses.astuple(schedule)), strict=True)
     return tuple(
         InfusionSpec(float(start), float(cells * share), route, float(duration))
@@ -86,7 +117,15 @@ def infusions_of(schedule: DoseSchedule) -> tuple[InfusionSpec, ...]:
 
 
 def fingerprint(study: Study, parts: StudyParts) -> str:
-    """SHA-256 of everything that decides what is computed at a place; how places are sought is no part of it."""
+    """SHA-256 of everything that decides what is computed at a place; how places are sought is no part of it.
+
+    Args:
+        study: its scenario, arm and adjoint count, its method, starts and seed do not.
+        parts: of it; aims, limits and variables count.
+
+    Returns:
+        64 hexadecimal digits; the registry's values and the bytes of a label image are in them.
+    """
     image = study.scenario.lobule.labels_file
     said = {
         "scenario": scenario_to_toml(study.scenario),
@@ -126,6 +165,7 @@ def _unfit(variables: Sequence[Variable], schedule: DoseSchedule, end_h: float) 
 
 
 def _misfits(variables: tuple[Variable, ...], schedule: DoseSchedule, end_h: float) -> list[str]:
+    """What does not fit between variables and the schedule, as one line without the name of the file."""
     try:
         check_variables(variables, schedule, 0.0, end_h)
     except StudyError as error:
@@ -159,6 +199,7 @@ def _as_it_is(parts: StudyParts, variable: Variable) -> float:
 
 
 def _problems_at(study: Study, parts: StudyParts, place: np.ndarray) -> Iterable[str]:
+    """What the rules of scenarios have against the arm at a place, x in 0..1 (n,)."""
     schedule, product = dosed(parts.variables, parts.schedule, parts.product, jnp.asarray(place))
     changed = treated(study.scenario, schedule, product)
     try:

@@ -1,4 +1,12 @@
-"""What `optimum.json` says: how the search ended, what it found and how far that may be believed; what was asked."""
+"""What `optimum.json` says: how the search ended, what it found and how far that may be believed; what was asked.
+
+A best value never stands alone: beside it are its range, the limits with bound, reading, excess and multiplier, the
+conditions of an optimum, every start, the certificate of the gradient, and variables that had no effect. Quantities
+carry their unit; excesses and places x in 0..1 are [-], and a multiplier is in the unit of the objective, for a bound
+that gives way by its own size. What could not be computed is null.
+
+Reference: RELIABILITY 2.2 and 2.3 (optimisation record).
+"""
 
 from __future__ import annotations
 
@@ -33,7 +41,14 @@ UNITS = {
 
 
 def unit_of(quantity: str) -> str:
-    """The unit of what an aim or a limit reads."""
+    """The unit of what an aim or a limit reads.
+
+    Args:
+        quantity: an endpoint, or a quantity of the schedule.
+
+    Returns:
+        As text, "-" for none; amounts of a schedule are in 1e6 cells/kg.
+    """
     if quantity in OF_SCHEDULE:
         return "h" if quantity == SPACING else "1e6 cells/kg"
     return ENDPOINTS[quantity].unit
@@ -45,6 +60,9 @@ def asked_record(study: Study, parts: StudyParts) -> dict[str, Any]:
     Args:
         study: checked.
         parts: of it.
+
+    Returns:
+        Fingerprint, arm, and aims, limits and variables with all their entries and the unit of each.
     """
     return {
         "fingerprint": fingerprint(study, parts),
@@ -56,7 +74,14 @@ def asked_record(study: Study, parts: StudyParts) -> dict[str, Any]:
 
 
 def named_limits(parts: StudyParts) -> list[tuple[str, Limit]]:
-    """Every excess by its name, with the limit that it belongs to, in the order of `DoseProblem.program`."""
+    """Every excess by its name, with the limit that it belongs to, in the order of `DoseProblem.program`.
+
+    Args:
+        parts: of a study; limits that take a simulation come first.
+
+    Returns:
+        As many entries as a place has excesses; a limit on every infusion has one for each.
+    """
     rows = rows_in_use(parts.variables, parts.schedule)
     return [(name, limit) for limit in _ordered(parts) for name in limit.names(rows)]
 
@@ -66,7 +91,14 @@ def _ordered(parts: StudyParts) -> list[Limit]:
 
 
 def reading_of(limit: Limit, excess: float) -> float:
-    """What a limit reads where it has an excess, in its unit."""
+    """What a limit reads where it has an excess, in its unit.
+
+        reading = most + excess x scale, or least - excess x scale
+
+    Args:
+        limit: whose scale is the size of its bound.
+        excess: how far it is overstepped [-], below zero where it is kept.
+    """
     sign = -1.0 if limit.most is None else 1.0
     return limit.bound + sign * excess * limit.scale
 
@@ -77,6 +109,12 @@ def optimum_record(parts: StudyParts, optimum: DoseOptimum) -> dict[str, Any]:
     Args:
         parts: of the study.
         optimum: of its problem.
+
+    Returns:
+        Nested tables for `write_optimum`: verdict, message, objective, values with unit and range, limits, conditions,
+        idle variables, starts, certificate, number of Jacobians.
+
+    Reference: RELIABILITY 2.3.
     """
     best, limits = optimum.best, named_limits(parts)
     return {
@@ -101,6 +139,7 @@ def _range(variable: Any) -> dict[str, Any]:
 
 
 def _limits(best: StartOutcome, limits: list[tuple[str, Limit]]) -> list[dict[str, Any]]:
+    """Each excess with the reading that it stands for; nan throughout where the best place could not be simulated."""
     multipliers = excesses = [math.nan] * len(limits)  # of a place that could not be simulated
     if best.conditions is not None:
         multipliers, excesses = best.conditions.multipliers.tolist(), best.limits.tolist()
@@ -118,6 +157,7 @@ def _limits(best: StartOutcome, limits: list[tuple[str, Limit]]) -> list[dict[st
 
 
 def _conditions(start: StartOutcome) -> dict[str, Any] | None:
+    """The conditions of an optimum with what they amount to; None for a place that could not be simulated."""
     if start.conditions is None:
         return None
     said = start.conditions._asdict()
@@ -138,7 +178,11 @@ def _start(start: StartOutcome) -> dict[str, Any]:
 
 
 def certificate_record(certificate: GradientCertificate | None) -> dict[str, Any] | None:
-    """A certificate with the bound of each figure and whether it holds; None if there is none."""
+    """A certificate with the bound of each figure and whether it holds; None if there is none.
+
+    Args:
+        certificate: of the gradient; None where no start could be simulated.
+    """
     if certificate is None:
         return None
     figures = [{**asdict(figure), "passed": figure.passed} for figure in certificate.figures]
@@ -152,6 +196,9 @@ def readings(parts: StudyParts, run: RunFile, schedule: DoseSchedule) -> dict[st
         parts: of the study.
         run: whose series are read.
         schedule: that it had, with the rows of the study's arm.
+
+    Returns:
+        Objective, aims with unit, weight and reading, and limits with reading in their unit and excess [-].
     """
     series = {name: jnp.asarray(values) for name, values in run.series.items() if name in ENDPOINTS}
     course = Course(series, schedule, rows_in_use(parts.variables, parts.schedule))
@@ -177,5 +224,13 @@ def readings(parts: StudyParts, run: RunFile, schedule: DoseSchedule) -> dict[st
 
 
 def write_optimum(folder: Path, record: Mapping[str, Any]) -> Path:
-    """Write `optimum.json`, see `write_record`."""
+    """Write `optimum.json`, see `write_record`.
+
+    Args:
+        folder: of the study.
+        record: what was asked, `optimum_record`, provenance, and the runs once they are done.
+
+    Returns:
+        The file.
+    """
     return write_record(folder / OPTIMUM_FILE, record)

@@ -14,7 +14,16 @@ ADJOINTS = ("saved", "two-level")  # those that have a derivative of bounded mem
 
 @dataclass(frozen=True)
 class OptimiseSpec:
-    """How to search, see `hepatojax.optimise_dose` and `hepatojax.DoseProblem`."""
+    """How to search, see `hepatojax.optimise_dose` and `hepatojax.DoseProblem`.
+
+    Attributes:
+        method: of scipy.
+        starts: number of starts.
+        seed: of the starts and of the certificate.
+        calls: places that a start may compute.
+        adjoint: how macro-steps are kept for the derivative.
+        allow_failed_certificate: True goes on with a gradient that is not proven; the verdict says so.
+    """
 
     method: str = "SLSQP"
     starts: int = 8
@@ -52,8 +61,12 @@ class Study:
         source: name of the file, for messages.
         scenario: checked, settings included.
         arm: whose infusions the variables address.
-        aims, limits, variables: the keys that the file gives of each `Aim` and `Limit` of `hepatojax.studies.objective`
-            and of each `hepatojax.studies.variables.Variable`; `hepatojax.io.study.parts` makes and checks them.
+        aims: the keys that the file gives of each `Aim` of `hepatojax.studies.objective`.
+        variables: the same of each `hepatojax.studies.variables.Variable`.
+        limits: the same of each `Limit` of `hepatojax.studies.objective`; `hepatojax.io.study.parts` makes and checks
+            all.
+        optimise: how to search.
+        window: what a therapeutic window is asked for.
     """
 
     title: str

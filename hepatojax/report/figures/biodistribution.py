@@ -30,6 +30,12 @@ DECADES = 4.0
 def biodistribution(runs: Runs) -> Figure:
     """A row for each arm with an infusion: viable cells, label, expected cells per lobule.
 
+    Horizontal axes are days, vertical ones logarithmic from four decades below the peak: cells in each organ [10⁶
+    cells], and cells in one lobule [cells], where the line of one cell is drawn.
+
+    Args:
+        runs: arm -> result.
+
     Raises:
         MissingQuantity: a result lacks the pools of an organ or the cells per lobule, or no arm has an infusion.
     """
@@ -55,6 +61,7 @@ def biodistribution(runs: Runs) -> Figure:
 
 
 def _draw_organs(axes: Axes, run: RunFile, kind: str) -> None:
+    """One kind of cells in lung, liver, spleen and elsewhere."""
     for colour, line, organ in zip(COLOURS, LINES, ORGANS, strict=False):
         axes.plot(days_of(run), run.series[f"{kind}_{organ}"], color=colour, linestyle=line, label=organ)
     _logarithmic(axes, max(_peak(run, f"{kind}_{organ}") for organ in ORGANS))

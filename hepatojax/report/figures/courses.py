@@ -32,6 +32,12 @@ CLINICAL = ("functional_mass", "meld", "bilirubin_mg_dl", "albumin_g_l", "inr")
 def clinical_courses(runs: Runs) -> Figure:
     """Functional mass, MELD, bilirubin, albumin and INR of every arm; below, each minus the first while that lasts.
 
+    Horizontal axes are days, vertical ones the unit of the series, which stands in the title of a panel. Triangles at
+    the foot mark infusions in the colour of their arm.
+
+    Args:
+        runs: arm -> result, the control first.
+
     Raises:
         MissingQuantity: a result lacks one of the series.
     """
@@ -58,7 +64,12 @@ def clinical_courses(runs: Runs) -> Figure:
 
 
 def infusion_days(run: RunFile, arm: str) -> list[float]:
-    """Start of each infusion of an arm [d], from the scenario kept in the result; none if there is no scenario."""
+    """Start of each infusion of an arm [d], from the scenario kept in the result; none if there is no scenario.
+
+    Args:
+        run: whose provenance holds the scenario.
+        arm: its name there.
+    """
     arms = tomllib.loads(run.provenance.get("scenario", "")).get("arm", [])
     infusions = [infusion for entry in arms if entry["name"] == arm for infusion in entry.get("infusion", [])]
     return [infusion["start_h"] / HOURS_PER_DAY for infusion in infusions]

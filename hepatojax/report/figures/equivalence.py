@@ -22,6 +22,10 @@ def equal_gain(
 ) -> Figure:
     """Doses of equal gain with their tangents, and beside them what a little more of each attribute is worth.
 
+    Left, both axes logarithmic: dose [cells/kg] against the attribute [-], a dot where a dose is known, and its
+    tangent, dose x (value / value there)^elasticity. Right: percent of the dose saved by a percent more of the
+    attribute, which is minus the elasticity.
+
     Args:
         curves: route -> attribute -> its doses of equal gain.
         worth: route -> attribute -> elasticity [-].
@@ -44,6 +48,7 @@ def equal_gain(
 
 
 def _draw_curve(axes: Axes, curve: tuple[EquivalentDose, ...], colour: str, line: object, label: str) -> None:
+    """Known doses of one attribute as dots, each with a short piece of its tangent to both sides."""
     known = [each for each in curve if not each.reason]
     axes.plot([each.value for each in known], [each.dose for each in known], "o", ms=3.5, color=colour)
     for number, each in enumerate(known):
@@ -53,6 +58,7 @@ def _draw_curve(axes: Axes, curve: tuple[EquivalentDose, ...], colour: str, line
 
 
 def _draw_worth(axes: Axes, worth: Mapping[str, Mapping[str, float]]) -> None:
+    """Bars of minus the elasticity [-], grouped by attribute, a colour for each route."""
     names, width = list(next(iter(worth.values()))), BARS / len(worth)
     for number, ((route, found), colour) in enumerate(zip(worth.items(), COLOURS, strict=False)):
         at = np.arange(len(names)) + width * (number - 0.5 * (len(worth) - 1))

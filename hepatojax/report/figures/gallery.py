@@ -1,4 +1,9 @@
-"""All figures of a run, drawn from its files and saved as PNG."""
+"""All figures of a run, drawn from its files and saved as PNG.
+
+Five figures compare the arms, the first of which is the control, and two show the maps of each arm. Only arms of one
+scenario are put side by side, told by the hash of the scenario in their provenance: an output folder may hold older
+ones.
+"""
 
 from __future__ import annotations
 
@@ -38,10 +43,12 @@ def draw_run(folder: str | Path, figures: str | Path) -> list[Path]:
         figures: where the PNG files go; made if needed.
 
     Returns:
-        The files written.
+        The files written, at 150 dots per inch: courses, profiles, biodistribution, sources, ledger, and
+        maps_supply_ARM and maps_cells_ARM of each arm.
 
     Raises:
-        ResultFileError: no result in the folder.
+        ResultFileError: no result in the folder, or one that cannot be trusted; nothing is drawn then.
+        OSError: the disk refused; figures drawn before stay.
     """
     paths = arm_files(Path(folder))
     written = []
@@ -65,6 +72,9 @@ def arm_files(folder: Path) -> dict[str, Path]:
     Args:
         folder: output folder, folder of one arm, or one result file. Arms of another scenario are named in a warning.
 
+    Returns:
+        Name of the arm -> file; of a single file, the name of its folder.
+
     Raises:
         ResultFileError: there is none.
     """
@@ -87,11 +97,13 @@ def arm_files(folder: Path) -> dict[str, Path]:
 
 
 def _origin(path: Path) -> Mapping[str, str]:
+    """The provenance of a result, whose scenario and time of writing tell which arms belong together."""
     with open_run(path) as run:
         return run.provenance
 
 
 def _drawings(runs: Runs) -> Iterator[tuple[str, Callable[[], Figure]]]:
+    """File name without ending -> how to draw the figure, all arms first, then each arm."""
     for name, compare in COMPARING.items():
         yield name, lambda compare=compare: compare(runs)
     for name, draw in OF_ONE_ARM.items():

@@ -1,4 +1,8 @@
-"""The ledger: does what entered equal what left and what stayed, each term integrated on its own."""
+"""The ledger: does what entered equal what left and what stayed, each term integrated on its own.
+
+The figures take the numbers from the ledger that is written into the result when a run ends. The bound is that of the
+precision of the fields, which is taken from the first result.
+"""
 
 from __future__ import annotations
 
@@ -20,6 +24,13 @@ SMALLEST = 1e-17
 def ledger(runs: Runs) -> Figure:
     """Relative error of every balance beside its bound, and the terms of every balance as shares of what entered.
 
+    A row for each balance. Left: |error| over what entered [-] on a logarithmic axis, a dot for each arm, dashed the
+    bound (1e-9 in float64, 1e-4 in float32). Then for each arm the terms over what entered [-]: to the left what
+    entered, to the right what left or stayed.
+
+    Args:
+        runs: arm -> finished result.
+
     Raises:
         MissingQuantity: a result was not finished, so that it holds no ledger.
     """
@@ -40,18 +51,33 @@ def ledger(runs: Runs) -> Figure:
 
 
 def ledger_of(run: RunFile) -> dict[str, dict[str, Any]]:
-    """The ledger kept in a result: quantity -> {terms: term -> integral, gained, error}."""
+    """The ledger kept in a result: quantity -> {terms: term -> integral, gained, error}.
+
+    Args:
+        run: finished.
+
+    Returns:
+        Integrals over the run in the unit of each quantity, what entered positive.
+
+    Raises:
+        MissingQuantity: the run has not ended.
+    """
     if "ledger" not in run.provenance:
         raise MissingQuantity(f"{run.path} holds no ledger; it is written when a run ends")
     return json.loads(run.provenance["ledger"])
 
 
 def relative_error(entry: Mapping[str, Any]) -> float:
-    """Error of a balance over what entered; the error itself where nothing entered."""
+    """Error of a balance over what entered; the error itself where nothing entered.
+
+    Args:
+        entry: of one quantity, with its `error` and what it `gained` in the unit of the quantity.
+    """
     return entry["error"] / entry["gained"] if entry["gained"] > 0 else entry["error"]
 
 
 def _draw_errors(axes: Axes, ledgers: Mapping[str, Mapping], names: list[str], precision: str) -> None:
+    """Errors of all arms, a little apart in each row; an error of zero is shown as 1e-17."""
     for number, (arm, entries) in enumerate(ledgers.items()):
         errors = [max(abs(relative_error(entries[name])), SMALLEST) for name in names]
         places = [row + 0.15 * (number - 0.5 * (len(ledgers) - 1)) for row in range(len(names))]

@@ -1,4 +1,8 @@
-"""Maps of fields in the middle plane of the lobule, in physical units, at chosen days."""
+"""Maps of fields in the middle plane of the lobule, in physical units, at chosen days.
+
+The axes are x and y [µm], centred on the domain. Vessels are outlined in white, what is outside the tissue is left
+grey. A row has one colour scale for all its days, so that colours can be compared over time.
+"""
 
 from __future__ import annotations
 
@@ -33,13 +37,33 @@ OUTSIDE = 0  # of the label map, see `hepatojax.tissue.geometry`
 
 @styled
 def supply_maps(run: RunFile, arm: str) -> Figure:
-    """Pressure, flow, oxygen and HGF, as far as they were saved."""
+    """Pressure, flow, oxygen and HGF, as far as they were saved.
+
+    Colour bars: pressure [-], speed of blood [µm/s], oxygen [mmHg], HGF [nM].
+
+    Args:
+        run: of one arm.
+        arm: its name, for the title.
+
+    Raises:
+        MissingQuantity: none of the fields was saved.
+    """
     return field_maps(run, f"Supply of the lobule, {spoken(arm)}", SUPPLY)
 
 
 @styled
 def cell_maps(run: RunFile, arm: str) -> Figure:
-    """The states of the hepatocytes, and the MSC, as far as they were saved."""
+    """The states of the hepatocytes, and the MSC, as far as they were saved.
+
+    Colour bars have the units of the result file.
+
+    Args:
+        run: of one arm.
+        arm: its name, for the title.
+
+    Raises:
+        MissingQuantity: none of the fields was saved.
+    """
     return field_maps(run, f"Cells of the lobule, {spoken(arm)}", CELLS)
 
 
@@ -72,13 +96,28 @@ def field_maps(run: RunFile, title: str, names: Sequence[str], times_h: Sequence
 
 
 def tissue(run: RunFile) -> Bool[np.ndarray, "nz ny nx"]:
-    """True where there is tissue; everywhere if the result holds no label map."""
+    """True where there is tissue; everywhere if the result holds no label map.
+
+    Args:
+        run: whose map `labels` is 0 outside.
+
+    Returns:
+        Mask (nz, ny, nx); vessels count as tissue.
+    """
     labels = run.static.get("labels")
     return np.ones(run.shape, dtype=bool) if labels is None else labels != OUTSIDE
 
 
 def middle_plane(run: RunFile, field: Shaped[np.ndarray, "nz ny nx"]) -> Shaped[np.ma.MaskedArray, "ny nx"]:
-    """The middle plane across the lobule, masked outside the tissue."""
+    """The middle plane across the lobule, masked outside the tissue.
+
+    Args:
+        run: of the field.
+        field: values (nz, ny, nx), any unit.
+
+    Returns:
+        Values (ny, nx) of the layer nz // 2.
+    """
     middle = run.shape[0] // 2
     return np.ma.masked_where(~tissue(run)[middle], field[middle])
 
@@ -88,6 +127,13 @@ def colour_limits(name: str, planes: Sequence[np.ma.MaskedArray]) -> tuple[float
 
     Fields but pressure and oxygen start at zero. The speed of blood ends at a percentile: at the vessels it is many
     times that of the tissue.
+
+    Args:
+        name: of the field.
+        planes: what the row shows, each (ny, nx), masked outside the tissue.
+
+    Returns:
+        Limits in the unit of the field; 0 and 1 where there is no finite value.
     """
     values = np.concatenate([plane.compressed() for plane in planes]).astype(np.float64)
     values = values[np.isfinite(values)]
@@ -110,6 +156,7 @@ def _panel_size(run: RunFile) -> tuple[float, float]:
 
 
 def _draw_row(figure: Figure, row: np.ndarray, run: RunFile, name: str, times_h: Float[np.ndarray, " c"]) -> None:
+    """One field at all chosen times, with one colour bar that says its unit and, if it is capped, where it ends."""
     planes = [middle_plane(run, run.field_at(name, time_h)) for time_h in times_h]
     lowest, highest, above = colour_limits(name, planes)
     image = [_draw_plane(axes, run, plane, name) for axes, plane in zip(row, planes, strict=True)][-1]

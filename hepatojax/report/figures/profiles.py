@@ -1,4 +1,8 @@
-"""Porto-central profiles: means of fields over layers of equal zone coordinate."""
+"""Porto-central profiles: means of fields over layers of equal zone coordinate.
+
+The coordinate is 0 at the portal vessels and 1 at the central vein. All cells of a layer count alike, in the whole
+volume and not in the middle plane alone.
+"""
 
 from __future__ import annotations
 
@@ -27,6 +31,12 @@ LAYERS = 16
 @styled
 def zonal_profiles(runs: Runs) -> Figure:
     """A column for each field, a row for each arm, a line for each chosen day.
+
+    Horizontal axes are the zone coordinate [-], 0 portal to 1 central, vertical ones the unit of the field, which
+    stands in the title of its column; the arms share it.
+
+    Args:
+        runs: arm -> result; the fields of the first are shown.
 
     Raises:
         MissingQuantity: a result has no zone map or none of the fields.
@@ -61,8 +71,14 @@ def zonal_mean(
 ) -> tuple[Float[np.ndarray, " l"], Float[np.ndarray, " l"]]:
     """Means of a field over layers of the zone coordinate; layers without a cell are left out.
 
+        layer = min(floor(16 zone), 15),   mean = sum of the field over its cells / their number
+
+    Args:
+        run: with the map `zone`.
+        field: values (nz, ny, nx), any unit.
+
     Returns:
-        Middle of each layer (0 portal, 1 central), and the mean of the field in it, each (l,).
+        Middle of each layer (0 portal, 1 central) [-], and the mean of the field in it in its unit, each (l,).
     """
     inside = tissue(run)
     layer = np.minimum((run.static["zone"][inside] * LAYERS).astype(int), LAYERS - 1)

@@ -16,7 +16,13 @@ BAR_DAYS = 0.35
 
 
 class NamedSchedule(NamedTuple):
-    """A schedule with its name and, in words, what it leads to."""
+    """A schedule with its name and, in words, what it leads to.
+
+    Attributes:
+        name: stands above its row.
+        schedule: starts [h] and amounts [cells/kg], each (d,).
+        said: such as the gain that it earns, with the unit.
+    """
 
     name: str
     schedule: DoseSchedule
@@ -27,7 +33,8 @@ class NamedSchedule(NamedTuple):
 def schedule_rows(columns: Mapping[str, Sequence[NamedSchedule]], end_h: float, title: str) -> Figure:
     """Infusions as bars over the days, a column for each route and a row for each schedule.
 
-    The first entry of a column, such as no cells at all, stands in its heading only.
+    The first entry of a column, such as no cells at all, stands in its heading only. Horizontal axes are days, vertical
+    ones doses [1e6 cells/kg]; a bar begins with its infusion and is 0.35 d wide.
 
     Args:
         columns: route -> schedules.

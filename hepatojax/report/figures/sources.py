@@ -35,6 +35,12 @@ LEGEND_ROWS = 3
 def signal_sources(runs: Runs) -> Figure:
     """A column for each signal, a row for each arm; the share of each origin over the run stands in the legend.
 
+    Horizontal axes are days, vertical ones the unit of the sources, which stands in the title of a column; the arms
+    share it.
+
+    Args:
+        runs: arm -> result; the signals of the first are shown.
+
     Raises:
         MissingQuantity: no source series in the first result.
     """
@@ -59,7 +65,17 @@ def signal_sources(runs: Runs) -> Figure:
 
 
 def source_shares(run: RunFile, what: str) -> dict[str, float]:
-    """Share of each origin in the time integral of a signal's sources [-]; zero if nothing was made, NaN if unknown."""
+    """Share of each origin in the time integral of a signal's sources [-]; zero if nothing was made, NaN if unknown.
+
+        share = integral of one origin / integral of all, by the trapezoidal rule over the macro-steps
+
+    Args:
+        run: an opened result.
+        what: is made, the first part of `source_<what>_by_<origin>`.
+
+    Returns:
+        Origin -> share, in the order of the file.
+    """
     parts = {origin: _integral(run, values) for origin, values in _origins(run, what).items()}
     total = sum(parts.values())
     return {origin: 0.0 if total <= 0 else part / total for origin, part in parts.items()}
@@ -81,10 +97,12 @@ def _label(origin: str, share: float) -> str:
 
 
 def _total(run: RunFile, what: str) -> Float[np.ndarray, " n"]:
+    """All origins together at each macro-step (n,), in the unit of the sources."""
     return np.sum(list(_origins(run, what).values()), axis=0)
 
 
 def _origins(run: RunFile, what: str) -> dict[str, Float[np.ndarray, " n"]]:
+    """Origin -> its source at each macro-step (n,), in the unit of the series."""
     start = f"{PREFIX}{what}{BY}"
     return {name[len(start) :]: values for name, values in run.series.items() if name.startswith(start)}
 

@@ -68,6 +68,9 @@ def draw_study(study: StudyCourses, folder: Path) -> list[Path]:
     Args:
         study: what to show.
         folder: where the PNG files go; made if needed.
+
+    Returns:
+        The files written, at 150 dots per inch: schedule, objective, courses, search.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written = []
@@ -84,7 +87,13 @@ def draw_study(study: StudyCourses, folder: Path) -> list[Path]:
 
 @styled
 def schedules(study: StudyCourses) -> Figure:
-    """Cells of each infusion by its routes, over time, before and after."""
+    """Cells of each infusion by its routes, over time, before and after.
+
+    Horizontal axis days, vertical axis dose [10⁶ cells/kg]; routes are stacked in their colours.
+
+    Args:
+        study: whose optimum has a schedule.
+    """
     figure = new_figure(8.0, 4.6, "Doses before and after (short infusions are drawn wider than they last)")
     panels = figure.subplots(2, 1, sharex=True, sharey=True)
     after = study.optimum.schedule
@@ -104,7 +113,13 @@ def schedules(study: StudyCourses) -> Figure:
 
 @styled
 def objective_parts(study: StudyCourses) -> Figure:
-    """What each aim adds to the objective, weight times reading, before and after, the sum, and the change of each."""
+    """What each aim adds to the objective, weight times reading, before and after, the sum, and the change of each.
+
+    Horizontal axes are in the unit of the objective; the last row is the sum.
+
+    Args:
+        study: with the readings of both runs.
+    """
     aims = study.readings[BEFORE]["aims"]
     rows = [*map(_aim_label, aims), "objective, the sum"]
     figure = new_figure(10.0, 1.6 + 0.62 * len(rows), "Parts of the objective, which is to be large")
@@ -133,6 +148,12 @@ def objective_parts(study: StudyCourses) -> Figure:
 def study_courses(study: StudyCourses) -> Figure:
     """Function, MELD and every quantity of an aim or a limit over time, before and after, with the limits.
 
+    Horizontal axes are days, vertical ones the unit of the series, which stands in the title of a panel; dotted lines
+    are bounds, triangles infusions.
+
+    Args:
+        study: with both runs open.
+
     Raises:
         MissingQuantity: a result lacks one of the series.
     """
@@ -154,7 +175,13 @@ def study_courses(study: StudyCourses) -> Figure:
 
 @styled
 def search_course(study: StudyCourses) -> Figure:
-    """The objective at every computed place, start by start; hollow where a limit is overstepped."""
+    """The objective at every computed place, start by start; hollow where a limit is overstepped.
+
+    Horizontal axis the number of the place, vertical axis the objective in its unit; places that failed leave a gap.
+
+    Args:
+        study: whose optimum holds every place.
+    """
     figure = new_figure(8.0, 3.8, f"Objective at the computed places ({study.optimum.verdict})")
     axes = figure.subplots()
     count = 0
@@ -174,6 +201,7 @@ def search_course(study: StudyCourses) -> Figure:
 
 
 def _draw_start(axes: Axes, numbers: np.ndarray, values: np.ndarray, kept: np.ndarray, number: int) -> None:
+    """The places of one start in the order in which they were computed, in one colour."""
     colour = COLOURS[number % len(COLOURS)]
     axes.plot(numbers, values, color=colour, lw=0.8, alpha=0.6)
     axes.plot(numbers[kept], values[kept], "o", ms=4, color=colour, label=f"start {number + 1}")
@@ -193,6 +221,7 @@ def _draw_doses(axes: Axes, schedule: DoseSchedule, end_h: float) -> None:
 
 
 def _draw_courses(axes: Axes, study: StudyCourses, name: str) -> None:
+    """One series of both runs with its limits, and a triangle at the start of each infusion."""
     largest = 0.0
     for number, (arm, run) in enumerate(study.runs.items()):
         values = run.series[name]

@@ -35,6 +35,8 @@ def window_curves(studies: Sequence[WindowStudy], gain: str = "") -> Figure:
     """Gain, and below it the excess of each limit, against the dose; one column a study.
 
     The window is shaded, its edges say what ends it, and hatched spans show how far the factors of the band move them.
+    Horizontal axes are doses [cells/kg], logarithmic; above is the gain in the unit of the objective, below the excess
+    of each limit over its bound [-], shown up to 1.
 
     Args:
         studies: at least one.
@@ -66,7 +68,8 @@ def window_curves(studies: Sequence[WindowStudy], gain: str = "") -> Figure:
 def window_bars(studies: Sequence[WindowStudy]) -> Figure:
     """The window of each study as a bar, and below it the windows at both ends of every factor of the band.
 
-    Factors are in the order of how far they move any edge.
+    Factors are in the order of how far they move any edge. Horizontal axes are doses [cells/kg], logarithmic, over the
+    bounds of the variable.
 
     Args:
         studies: at least one, all with the same factors.
@@ -92,6 +95,7 @@ def window_bars(studies: Sequence[WindowStudy]) -> Figure:
 
 
 def _draw_gain(axes: Axes, study: WindowStudy) -> None:
+    """The scanned doses with their gain, the gain that is wanted, the best dose with its flat range, and failures."""
     window, scan = study.window, study.window.scan
     axes.plot(scan.doses, scan.gain, "o-", ms=3, color=GAIN, label="gain")
     label = f"least gain worth having, {window.least_gain:g}"
@@ -110,6 +114,7 @@ def _draw_gain(axes: Axes, study: WindowStudy) -> None:
 
 
 def _draw_harms(axes: Axes, study: WindowStudy) -> None:
+    """The excess of each limit at the scanned doses [-]; above the line of zero it is broken."""
     scan = study.window.scan
     for number, name in enumerate(study.limits):
         colour, line = HARMS[number % len(HARMS)], LINES[number % len(LINES)]
@@ -146,6 +151,7 @@ def _name_edge(axes: Axes, edge: Edge, side: str, study: WindowStudy) -> None:
 
 
 def _draw_nominal(axes: Axes, window: Window) -> None:
+    """The window as assumed, its best dose and flat range; in words why there is none."""
     if window.lower is None or window.upper is None or window.best is None:
         axes.text(0.5, 0, EMPTY[window.verdict], transform=axes.get_yaxis_transform(), ha="center", va="center")
         return
@@ -187,7 +193,7 @@ def _order(studies: Sequence[WindowStudy]) -> list[str]:
 
 
 def _moved(window: Window, each: FactorWindows) -> float:
-    """How far an edge moves, in decades."""
+    """How far an edge moves, in decades of the dose."""
     if not all(w.open for w in (window, each.at_low, each.at_high)):  # one that is unknown may move it just as far
         return float("inf") if window.open else 0.0
     edges = [(w.lower.dose, w.upper.dose) for w in (window, each.at_low, each.at_high)]  # type: ignore[union-attr]
@@ -200,11 +206,13 @@ def _title(study: WindowStudy) -> str:
 
 
 def _band_unknown(study: WindowStudy) -> str:
+    """How many windows of the band are not known, for a title; empty if all are."""
     count = len(study.unknown)
     return f"\nthe band may be wider: {count} of {2 * len(study.band)} windows not known" if count else ""
 
 
 def _factor_label(each: FactorWindows) -> str:
+    """A factor with its range and unit, for the vertical axis."""
     factor = each.factor
     unit = "" if factor.unit in ("-", "") else f" {factor.unit}"
     return f"{spoken(factor.name.removeprefix(AMPLIFICATION))}\n{factor.low:g} to {factor.high:g}{unit}"
@@ -219,5 +227,6 @@ def _limit_label(name: str) -> str:
 
 
 def _dose(dose: float) -> str:
+    """A dose to two digits with a power of ten, in the mathematics of matplotlib."""
     mantissa, exponent = f"{dose:.1e}".split("e")
     return rf"${mantissa}\times10^{{{int(exponent)}}}$"
