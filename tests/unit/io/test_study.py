@@ -302,7 +302,9 @@ def fill(folder: Path) -> None:
 
 def test_a_journal_gives_back_every_bit_without_computing(tmp_path):
     fill(tmp_path)
-    proof = GradientCertificate(np.asarray([0.5]), np.asarray([-1.0]), (Figure("R1", 2.0, 1.95, "at least"),))
+    rate = Figure("R1", 2.0, 1.95, "at least", decades=3.3)
+    proof = GradientCertificate(np.asarray([0.5]), np.asarray([-1.0]), (rate,))
+    beside = GradientCertificate(np.asarray([0.6]), np.asarray([1.0]), (Figure("modes", np.nan, 1e-7),))
     with open_journal(tmp_path, HEADER) as journal:
         assert journal.screened(2, 5, never).tolist() == [[0.1, 0.2], [0.3, 1.0 / 3.0]]
         for x in (0.1, 1.0 / 3.0, 0.0):
@@ -312,11 +314,14 @@ def test_a_journal_gives_back_every_bit_without_computing(tmp_path):
                 assert np.array_equal(one, other) and one.dtype == other.dtype
         assert (journal.recalled, journal.computed) == (3, 0)
         journal.certificate(np.asarray([0.1, 0.2]), 5, lambda: proof)
+        journal.certificate(np.asarray([0.7, 0.2]), 5, lambda: beside)
         with pytest.raises(AssertionError, match="computed again"):
             journal.screened(2, 6, never)
     with open_journal(tmp_path, HEADER) as journal:
         again = journal.certificate(np.asarray([0.1, 0.2]), 5, never)
         assert again.figures == proof.figures and again.place.tolist() == [0.5]
+        other = journal.certificate(np.asarray([0.7, 0.2]), 5, never)
+        assert np.isnan(other.figures[0].value) and np.isnan(other.figures[0].decades) and not other.passed
 
 
 def test_a_failed_place_is_recalled_as_failed(tmp_path):
@@ -364,9 +369,9 @@ def test_a_journal_of_another_study_or_with_a_damaged_line_is_refused(tmp_path):
 def test_a_journal_of_another_format_is_refused_and_left_as_it_is(tmp_path):
     fill(tmp_path)
     path = tmp_path / JOURNAL_FILE
-    for text in (path.read_text().replace("iterates 1", "iterates 2"), '{"sha256": "' + 64 * "a" + '"}\n'):
+    for text in (path.read_text().replace("iterates 2", "iterates 1"), '{"sha256": "' + 64 * "a" + '"}\n'):
         path.write_text(text)
-        with pytest.raises(JournalError, match=r"its format is .*, not 'hepatojax iterates 1'; choose"):
+        with pytest.raises(JournalError, match=r"its format is .*, not 'hepatojax iterates 2'; choose"):
             open_journal(tmp_path, HEADER).__enter__()
         assert path.read_text() == text
 
