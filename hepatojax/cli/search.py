@@ -189,9 +189,16 @@ def problem_of(study: Study, parts: StudyParts, image: np.ndarray | None) -> Dos
     presets = PresetFolder(preset_folder())
     prepare(study.scenario, presets, image)
     built = build_study(study.scenario, presets, image)
-    end_h, adjoint = study.scenario.run.end_h, study.optimise.adjoint
     return DoseProblem(
-        built.model, built.state, parts.schedule, end_h, parts.aims, parts.variables, parts.limits, adjoint
+        built.model,
+        built.state,
+        parts.schedule,
+        study.scenario.run.end_h,
+        parts.aims,
+        parts.variables,
+        parts.limits,
+        study.optimise.adjoint,
+        study.optimise.checkpoints,
     )
 
 

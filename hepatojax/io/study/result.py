@@ -24,8 +24,9 @@ from hepatojax.io.run_folder import write_record
 from hepatojax.io.study.parts import StudyParts, fingerprint
 from hepatojax.io.study.specification import Study
 from hepatojax.studies.certificate import GradientCertificate
-from hepatojax.studies.objective import OF_SCHEDULE, SPACING, Course, Limit
+from hepatojax.studies.objective import Course, Limit
 from hepatojax.studies.optimum import DoseOptimum, StartOutcome
+from hepatojax.studies.quantities import OF_SCHEDULE, SPACING
 from hepatojax.studies.variables import rows_in_use
 from hepatojax.therapy.schedule import DoseSchedule
 
@@ -62,11 +63,12 @@ def asked_record(study: Study, parts: StudyParts) -> dict[str, Any]:
         parts: of it.
 
     Returns:
-        Fingerprint, arm, and aims, limits and variables with all their entries and the unit of each.
+        Fingerprint, arm, how to search, and aims, limits and variables with all their entries and the unit of each.
     """
     return {
         "fingerprint": fingerprint(study, parts),
         "arm": study.arm,
+        "optimise": asdict(study.optimise),
         "aims": [{**asdict(aim), "unit": unit_of(aim.quantity)} for aim in parts.aims],
         "limits": [{**asdict(limit), "unit": unit_of(limit.quantity)} for limit in parts.limits],
         "variables": [{**asdict(variable), "unit": UNITS.get(variable.entry, "-")} for variable in parts.variables],

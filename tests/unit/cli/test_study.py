@@ -318,7 +318,9 @@ def test_a_gradient_beyond_the_memory_is_refused_before_anything_is_compiled(ask
     large = ("--quiet", "--no-figures", "--set", "grid.cells=[64,74,32]", "--set", "run.end_h=672")
     assert asked.optimise(*large) == ExitCode.REJECTED_INPUT
     printed = capsys.readouterr().err
-    assert printed.startswith("error: study.toml: optimise.adjoint: a certified gradient of 64 x 74 x 32 cells over ")
+    assert printed.startswith(
+        "error: study.toml: optimise.adjoint: a certified gradient of 2 outputs of 64 x 74 x 32 cells over "
+    )
     assert 'adjoint = "two-level" needs' in printed and printed.count("\n") == 1
     assert not asked.output.exists()
     asked.file.write_text(STUDY + 'adjoint = "two-level"\n')
