@@ -7,14 +7,21 @@ import json
 from typing import Any
 
 from hepatojax.cli.options import add_scenario, read_image, read_scenario, require_lobule
-from hepatojax.scenario import SPECIES
-from hepatojax.status import ExitCode
+from hepatojax.scenario import SPECIES, Scenario
+from hepatojax.status import ExitCode, HepatojaxError
+
+
+class CheckpointsError(HepatojaxError):
+    """A `--checkpoints` that does not divide the macro-steps. Exit code 2."""
 
 
 def register(verbs: Any) -> None:
     """Add the verbs to the command line."""
     check = verbs.add_parser("check", help="check a scenario and say what a run of it needs")
     add_scenario(check)
+    check.add_argument(
+        "--checkpoints", type=int, metavar="N", help="segments of the two-level adjoint, a divisor of the macro-steps"
+    )
     check.set_defaults(action=check_scenario)
     parameters = verbs.add_parser("parameters", help="print the parameter registry")
     parameters.add_argument("--species", choices=SPECIES, default="human")
@@ -32,16 +39,16 @@ def check_scenario(options: argparse.Namespace) -> ExitCode:
     Lengths are printed in um, speeds in um/s, memory in GiB. JAX is not needed, but for a label image.
 
     Args:
-        options: of `add_scenario`.
+        options: of `add_scenario`; checkpoints.
 
     Raises:
         ScenarioError: one line for each problem, or the memory that is missing; exit code 2.
+        CheckpointsError: segments that do not divide the macro-steps; exit code 2.
         InputFileError: what is wrong with the label image; exit code 2.
     """
     from hepatojax.io.scenario.size import (
         CELLS_PER_PENETRATION_LENGTH,
         free_memory_gib,
-        gradient_memory_gib,
         require_memory,
         scenario_size,
     )
@@ -50,10 +57,11 @@ def check_scenario(options: argparse.Namespace) -> ExitCode:
     image = read_image(scenario)
     shape = None if image is None else image.shape
     require_memory(scenario, options.file.name, shape)
+    size = scenario_size(scenario, image_shape=shape)
+    gradient = _gradient_in_words(scenario, size.cells, options.checkpoints)
     require_lobule(scenario, image)
     arms = ", ".join(arm.name for arm in scenario.arms)
     print(f"scenario      {scenario.title} ({scenario.species}); arms: {arms}")
-    size = scenario_size(scenario, image_shape=shape)
     cells, spacing = " x ".join(map(str, size.cells)), " x ".join(f"{h:.3g}" for h in size.spacing_um)
     per_length = size.penetration_length_um / size.widest_um
     print(f"grid          {cells} cells of {spacing} um (x, y, z)")
@@ -62,11 +70,7 @@ def check_scenario(options: argparse.Namespace) -> ExitCode:
         f"memory        about {size.memory_gib:.2g} GiB in {scenario.run.precision};"
         f" {free_memory_gib():.3g} GiB are free"
     )
-    steps = size.macro_steps // len(scenario.arms)
-    saved, two_level = (
-        gradient_memory_gib(size.cells, scenario.run.precision, steps, adjoint) for adjoint in ("saved", "two-level")
-    )
-    print(f"gradient      about {saved:.2g} GiB for one arm, {two_level:.2g} GiB with the two-level adjoint")
+    print(f"gradient      {gradient}")
     print(f"Peclet        {size.peclet:.2g} of a cell (oxygen, blood at {size.speed_um_s:.2g} um/s halfway)")
     print(f"Damkohler     {size.damkohler:.2g} (oxygen demand over supply at rest)")
     if scenario.lobule.geometry != "well_mixed":
@@ -76,6 +80,24 @@ def check_scenario(options: argparse.Namespace) -> ExitCode:
         )
     print(f"expected      {size.minutes:.2g} minutes on two cores, compilation included")
     return ExitCode.DONE
+
+
+def _gradient_in_words(scenario: Scenario, cells: tuple[int, int, int], checkpoints: int | None) -> str:
+    """What a gradient needs with either adjoint, and the segments of the two-level one."""
+    from hepatojax.io.scenario.size import gradient_memory_gib, macro_steps_of
+    from hepatojax.numerics.segments import segments_of
+
+    steps, precision = macro_steps_of(scenario), scenario.run.precision
+    try:
+        segments = segments_of(steps, checkpoints)
+    except ValueError as error:
+        raise CheckpointsError(f"--{error}") from None
+    saved = gradient_memory_gib(cells, precision, steps, "saved")
+    two_level = gradient_memory_gib(cells, precision, steps, "two-level", segments)
+    return (
+        f"about {saved:.2g} GiB for one arm, {two_level:.2g} GiB with the two-level adjoint"
+        f" ({segments} x {steps // segments} macro-steps)"
+    )
 
 
 def print_parameters(options: argparse.Namespace) -> ExitCode:

@@ -189,9 +189,16 @@ def problem_of(study: Study, parts: StudyParts, image: np.ndarray | None) -> Dos
     presets = PresetFolder(preset_folder())
     prepare(study.scenario, presets, image)
     built = build_study(study.scenario, presets, image)
-    end_h, adjoint = study.scenario.run.end_h, study.optimise.adjoint
     return DoseProblem(
-        built.model, built.state, parts.schedule, end_h, parts.aims, parts.variables, parts.limits, adjoint
+        built.model,
+        built.state,
+        parts.schedule,
+        study.scenario.run.end_h,
+        parts.aims,
+        parts.variables,
+        parts.limits,
+        study.optimise.adjoint,
+        study.optimise.checkpoints,
     )
 
 
@@ -290,8 +297,10 @@ def _compare(
 
 
 def _report(record: dict[str, Any]) -> list[str]:
-    """The certificate, the best values, the limits and the verdict, a line each."""
-    lines = certificate_lines(record["certificate"])
+    """The certificates, the best values, the limits and the verdict, a line each."""
+    lines = [
+        line for where, certificate in record["certificates"].items() for line in certificate_lines(where, certificate)
+    ]
     lines += [f"{entry['name']:28} {_with_unit(entry['value'], entry['unit'])}" for entry in record["values"]]
     for limit in record["limits"]:
         multiplier = "" if limit["multiplier"] != limit["multiplier"] else f", multiplier {limit['multiplier']:.3g}"
@@ -307,18 +316,23 @@ def _with_unit(value: float, unit: str) -> str:
     return f"{value:.6g}" if unit == "-" else f"{value:.6g} [{unit}]"
 
 
-def certificate_lines(certificate: dict[str, Any] | None) -> list[str]:
-    """A line for each figure of a certificate's record.
+def certificate_lines(where: str, certificate: dict[str, Any] | None) -> list[str]:
+    """A heading and a line for each figure of a certificate's record.
 
     Args:
+        where: it was taken, "start" or "optimum".
         certificate: of `certificate_record`; None gives no lines.
 
     Returns:
-        Lines that begin with `pass`, `FAIL` or, for what does not apply, `-`; then name, value and bound.
+        After the heading lines that begin with `pass`, `FAIL` or, for what does not apply, `-`; then name, value, bound
+        and, of a rate, the decades of step that it was found by.
     """
-    figures = [] if certificate is None else certificate["figures"]
-    return [
-        f"{('pass' if figure['passed'] else 'FAIL') if figure['tested'] else '  - '}  "
-        f"{figure['name']:44} {figure['value']:.3g} ({figure['kind']} {figure['bound']:g})"
-        for figure in figures
-    ]
+    if certificate is None:
+        return []
+    return [f"gradient at the {where}:", *map(_figure_line, certificate["figures"])]
+
+
+def _figure_line(figure: Mapping[str, Any]) -> str:
+    verdict = ("pass" if figure["passed"] else "FAIL") if figure["tested"] else "  - "
+    said = f"{figure['value']:.3g} ({figure['kind']} {figure['bound']:g})"
+    return f"{verdict}  {figure['name']:44} {' '.join(filter(None, (said, figure['range'])))}"

@@ -108,7 +108,9 @@ def admit(
     shape = None if image is None else image.shape
     require_memory(study.scenario, options.file.name, shape, RUNS_AT_ONCE)
     if certified:
-        require_search_memory(study.scenario, options.file.name, study.optimise.adjoint, shape)
+        how = study.optimise
+        more = {"checkpoints": how.checkpoints, "cotangents": study.cotangents}
+        require_search_memory(study.scenario, options.file.name, how.adjoint, shape, **more)
     require_output(options.output)
     from hepatojax.cli.device import prepare_jax
 

@@ -16,6 +16,7 @@ import jax
 from jax import lax
 
 from hepatojax.numerics.quasi_steady import SOLUTION
+from hepatojax.numerics.segments import segments_of
 
 ADJOINTS = ("none", "saved", "two-level")
 
@@ -104,24 +105,3 @@ def in_turn(function: Callable[[Carry, Any], tuple[Carry, Any]], start: Carry, i
 def _keeping_solutions(body: Callable[..., Any]) -> Callable[..., Any]:
     """The body of a loop, of which a reverse pass keeps solutions only; the loop itself keeps the two passes apart."""
     return jax.checkpoint(body, policy=jax.checkpoint_policies.save_only_these_names(SOLUTION), prevent_cse=False)
-
-
-def segments_of(count: int, checkpoints: int | None = None) -> int:
-    """Number of segments of a two-level adjoint: the one asked for, or the largest divisor up to the square root.
-
-    Args:
-        count: number of steps n.
-        checkpoints: segments asked for; None leaves the choice to the rule.
-
-    Returns:
-        s, a divisor of n: the reverse pass keeps about s + n / s steps, least at s = sqrt(n).
-
-    Raises:
-        ValueError: the number asked for does not divide the steps; names those that do.
-    """
-    divisors = [n for n in range(1, count + 1) if count % n == 0]
-    if checkpoints is None:
-        return max(n for n in divisors if n * n <= count)
-    if checkpoints not in divisors:
-        raise ValueError(f"checkpoints is {checkpoints}; {count} macro-steps allow {', '.join(map(str, divisors))}")
-    return checkpoints

@@ -21,15 +21,12 @@ from hepatojax.endpoints import ENDPOINTS
 from hepatojax.parameters.registry import suggestion
 from hepatojax.scenario import ROUTES
 from hepatojax.status import HepatojaxError
+from hepatojax.studies.quantities import OF_SCHEDULE, SPACING, TOTAL, TOTALS
 from hepatojax.therapy.schedule import DoseSchedule
 
 TIMES = ("end", "mean", "peak", "trough")
 SHARPNESS = 100.0
 CELLS_UNIT = 1e6
-TOTAL, SPACING = "total_cells", "spacing_h"
-TOTALS = (TOTAL, *(f"total_{route}" for route in ROUTES))
-SINGLES = tuple(f"each_{route}" for route in ROUTES)
-OF_SCHEDULE = (*TOTALS, *SINGLES, SPACING)
 SMOOTH_INSTEAD = {
     "meld": "meld_smooth",
     "meld_3": "meld_smooth",

@@ -1,8 +1,8 @@
 """Find the dose: scipy's solvers from many starts on one compiled function, judged by the conditions of an optimum.
 
-A search screens cheap forward runs, certifies the gradient at the first start, runs the solver from each start and
-judges every end by itself. A solver never sees numbers of a failed simulation: the start ends there, at the best place
-that it had seen.
+A search screens cheap forward runs, certifies the gradient at the first start, runs the solver from each start, judges
+every end by itself and certifies the gradient again at the best of them. A solver never sees numbers of a failed
+simulation: the start ends there, at the best place that it had seen.
 """
 
 from __future__ import annotations
@@ -17,12 +17,13 @@ from jaxtyping import Float
 from scipy.optimize import BFGS, Bounds, NonlinearConstraint, OptimizeResult, minimize
 from scipy.stats import qmc
 
-from hepatojax.status import Status
-from hepatojax.studies.certificate import GradientCertificate, certify
+from hepatojax.status import SimulationError, Status
+from hepatojax.studies.certificate import GradientCertificate, certify, failed_certificate
 from hepatojax.studies.objective import StudyError
 from hepatojax.studies.optimum import (
     FEASIBLE,
     STATIONARY,
+    Conditions,
     DoseOptimum,
     Iterate,
     StartOutcome,
@@ -97,7 +98,7 @@ def optimise_dose(
     """Maximise the objective of a problem under its limits, from several starts.
 
     Scrambled Sobol points are screened by forward runs; the best of them start the solver. The gradient is certified at
-    the first start before any solver runs.
+    the first start before any solver runs, and at the best place once all have ended.
 
     Args:
         problem: what is sought.
@@ -105,7 +106,8 @@ def optimise_dose(
         starts: number of starts.
         seed: of the points, and of the certificate.
         certificate: whether to certify.
-        allow_failed_certificate: go on although it failed; the verdict says so all the same.
+        allow_failed_certificate: go on although it failed at the start, where the verdict says so all the same; what
+            failed at the optimum leaves the verdict as it is.
         calls: places that a start may compute.
         on_iterate: called with every place that was computed or recalled.
         record: of an earlier search of the same problem, which is then not repeated; nothing by default.
@@ -131,17 +133,21 @@ def optimise_dose(
     if certificate and begun:
         at = next(m.x for m in memories if m.here.ok)
         proof = record.certificate(at, seed, lambda: certify(program, at, seed))
-    size = _typical_gradient(begun) if typical_gradient is None else typical_gradient
+    typical = _typical_derivatives(begun)
+    size = typical_gradient if typical_gradient is not None else float(typical[0]) if begun else 0.0
     refusal = _refusal(program, begun, size, proof, allow_failed_certificate)
     runs = [_run(memory, None if refusal else method, size) for memory in memories]
     best = _best(runs, size)
+    proof_at_best = None
+    if certificate and not refusal and best.conditions is not None:
+        proof_at_best = record.certificate(best.x, seed, lambda: _certified(program, best.x, seed, typical))
     verdict = refusal or best.verdict
-    if verdict == Verdict.CONVERGED and proof is not None and not proof.passed:
+    if verdict == Verdict.CONVERGED and not _trusted(proof, proof_at_best, allow_failed_certificate):
         verdict = Verdict.FAILED_CERTIFICATE
     values = dict(zip(program.variables, best.x.tolist(), strict=True))
     iterates = tuple(iterate for memory in memories for iterate in memory.iterates)
     found = DoseOptimum(
-        verdict, best, values, program.limits, tuple(runs), iterates, _idle(program, begun), proof, size
+        verdict, best, values, program.limits, tuple(runs), iterates, _idle(program, begun), proof, proof_at_best, size
     )
     return in_units(problem, found)
 
@@ -240,10 +246,35 @@ def _check(program: Program, method: str, starts: int) -> None:
         raise StudyError(f"starts is {starts}; wants at least one")
 
 
-def _typical_gradient(begun: list[Linearised]) -> float:
-    """The lower median of the gradients at the starts; one steep start must not make the others look like optima."""
-    sizes = np.asarray([np.linalg.norm(here.jacobian[0]) for here in begun])
-    return float(np.quantile(sizes[sizes > 0], 0.5, method="lower")) if (sizes > 0).any() else 0.0
+def _typical_derivatives(begun: list[Linearised]) -> np.ndarray:
+    """The lower median at the starts of the derivative of each output, in norm, (1 + c,).
+
+    One steep start must not make the others look like optima.
+    """
+    return np.asarray([_lower_median(sizes) for sizes in zip(*map(_derivatives, begun), strict=True)])
+
+
+def _derivatives(here: Linearised) -> np.ndarray:
+    return np.linalg.norm(here.jacobian, axis=1)
+
+
+def _lower_median(sizes: tuple[float, ...]) -> float:
+    """Of those above zero; 0 if there are none."""
+    moving = np.asarray([size for size in sizes if size > 0])
+    return float(np.quantile(moving, 0.5, method="lower")) if len(moving) else 0.0
+
+
+def _certified(program: Program, x: np.ndarray, seed: int, typical: np.ndarray) -> GradientCertificate:
+    """The certificate at an optimum, which a failing run beside it must not cost."""
+    try:
+        return certify(program, x, seed, typical)
+    except SimulationError as error:
+        return failed_certificate(x, error)
+
+
+def _trusted(at_start: GradientCertificate | None, at_best: GradientCertificate | None, allowed: bool) -> bool:
+    """Whether an optimum may be called one; what failed at the start counts even if it was allowed to go on."""
+    return (at_start is None or at_start.passed) and (at_best is None or at_best.passed or allowed)
 
 
 def _refusal(

@@ -134,6 +134,7 @@ class DoseOptimum:
         iterates: every place.
         idle: variables that move neither the objective nor a limit at any start.
         certificate: of the gradient near the first start that could be simulated; None if nobody asked for it.
+        certificate_at_optimum: of the gradient near the best place; None if nobody asked for it or no solver ran.
         typical_gradient: what the conditions are relative to, in the unit of the objective.
         schedule: at the best place; None for a bare `Program`.
         product: at the best place; None for a bare `Program`.
@@ -147,6 +148,7 @@ class DoseOptimum:
     iterates: tuple[Iterate, ...]
     idle: tuple[str, ...]
     certificate: GradientCertificate | None
+    certificate_at_optimum: GradientCertificate | None
     typical_gradient: float
     schedule: DoseSchedule | None = None
     product: CellProduct | None = None
@@ -174,6 +176,11 @@ class DoseOptimum:
         """
         conditions = self.best.conditions
         return {} if conditions is None else dict(zip(self.limit_names, conditions.multipliers.tolist(), strict=True))
+
+    @property
+    def proven(self) -> bool:
+        """Whether the gradient is certified at the start and at the optimum."""
+        return all(proof is not None and proof.passed for proof in (self.certificate, self.certificate_at_optimum))
 
     @property
     def jacobian_calls(self) -> int:

@@ -73,7 +73,7 @@ def pareto_front(
 ) -> ParetoFront:
     """Maximise the objective under harm <= epsilon for a series of epsilons, by continuation.
 
-    The first optimum is sought from several starts and its gradient certified, until one certificate is passed; each
+    The first optimum is sought from several starts and its gradient certified, until both certificates pass; each
     later one starts from the optimum before it, and from several starts anew only where that does not converge. One
     compiled program serves all.
 
@@ -110,7 +110,7 @@ def pareto_front(
             optimum = optimise_dose(here, first=before.x[None], certificate=False, typical_gradient=typical, **options)
         if optimum is None or optimum.verdict != Verdict.CONVERGED:
             optimum = optimise_dose(here, starts=starts, certificate=not proven, **options)
-            proven = proven or (optimum.certificate is not None and optimum.certificate.passed)
+            proven = proven or optimum.proven
         points.append(ParetoPoint(float(epsilon), in_units(problem, optimum)))
         if on_point is not None:
             on_point(points[-1])

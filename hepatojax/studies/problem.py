@@ -22,6 +22,7 @@ from jaxtyping import Array, Float, Int
 from hepatojax.assembly import TOLERANCE
 from hepatojax.model import LiverModel
 from hepatojax.numerics.adjoint import ADJOINTS
+from hepatojax.numerics.segments import segments_of
 from hepatojax.simulate import simulate, whole_steps
 from hepatojax.state import LiverState
 from hepatojax.status import Status
@@ -303,6 +304,8 @@ class DoseProblem:
         variables: what is chosen.
         limits: to be kept.
         adjoint: see `simulate`.
+        checkpoints: segments of the adjoint "two-level", a divisor of the macro-steps; None leaves them to
+            `hepatojax.numerics.segments.segments_of`. They change memory and time, no result.
 
     Raises:
         StudyError: something that has no derivative, does not exist or does not fit; one line.
@@ -316,14 +319,27 @@ class DoseProblem:
     variables: tuple[Variable, ...]
     limits: tuple[Limit, ...] = ()
     adjoint: str = "saved"
+    checkpoints: int | None = None
 
     def __post_init__(self) -> None:
         if not self.aims:
             raise StudyError("aims: give at least one")
         if self.adjoint not in ADJOINTS:
             raise StudyError(f"adjoint is {self.adjoint!r}; allowed: {', '.join(ADJOINTS)}")
-        whole_steps("end_h", self.end_h, self.model.numerics.macro_step_h)
+        last = whole_steps("end_h", self.end_h, self.model.numerics.macro_step_h)
+        self._check_segments(last - int(self.state.step))
         check_variables(self.variables, self.schedule, self.start_h, self.end_h)
+
+    def _check_segments(self, count: int) -> None:
+        """Refuse checkpoints that nobody reads, or that do not divide the macro-steps."""
+        if self.checkpoints is None:
+            return
+        if self.adjoint != "two-level":
+            raise StudyError(f'checkpoints is {self.checkpoints}; only the adjoint "two-level" has them')
+        try:
+            segments_of(count, self.checkpoints)
+        except ValueError as error:
+            raise StudyError(str(error)) from None
 
     @property
     def start_h(self) -> float:
@@ -382,7 +398,15 @@ class DoseProblem:
         model, state, schedule = inputs
         schedule, product = dosed(self.variables, schedule, model.product, x)
         model = dataclasses.replace(model, product=product)
-        run = simulate(model, state, schedule, end_h=self.end_h, start_h=self.start_h, adjoint=self.adjoint)
+        run = simulate(
+            model,
+            state,
+            schedule,
+            end_h=self.end_h,
+            start_h=self.start_h,
+            adjoint=self.adjoint,
+            checkpoints=self.checkpoints,
+        )
         course = Course(run.endpoints, schedule, self._rows)
         objective = sum((aim.weight * aim.reading(course) for aim in self.aims), jnp.zeros(()))
         return Outcome(objective, _stacked(self._limits[0], course), run.status)

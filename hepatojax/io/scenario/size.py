@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from hepatojax.io.scenario.errors import Problem, ScenarioError
+from hepatojax.numerics.segments import kept_steps, segments_of
 from hepatojax.parameters.registry import Parameters, Subject, registry_of
 from hepatojax.scenario import DEFAULT_SPACING_UM, Scenario, domain_extent_um, grid_cells
 from hepatojax.studies.batch import RUNS_AT_ONCE
@@ -31,6 +32,7 @@ BYTES_PER_CELL = {"float32": 1600.0, "float64": 2600.0}  # states, solver vector
 GRADIENT_COMPILER_BYTES = 3.2e9  # which the compiler hardly hands back
 SEARCH_COMPILER_BYTES = 3.8e9  # with a certificate, whose programs find room in what was freed; on a column of 4 cells
 GRADIENT_BYTES_PER_CELL = {"float32": 5800.0, "float64": 11600.0}  # while one macro-step is differentiated
+COTANGENT_BYTES_PER_CELL = {"float32": 2900.0, "float64": 5800.0}  # for each output beyond the first; half, estimated
 KEPT_BYTES_PER_CELL = {"float32": 250.0, "float64": 500.0}  # of each macro-step whose solutions are saved
 # a second start saves most of the preparation
 SECONDS_PER_CELL_STEP = {"float32": 3.6e-6, "float64": 7.2e-6}
@@ -96,7 +98,7 @@ def scenario_size(
     geometry, lobule = parameters.geometry, scenario.lobule
     cells, spacing = _voxels(scenario, image_shape) if image_shape else _cells(scenario, geometry)
     widest = spacing[0] if lobule.geometry == "column" else max(spacing[:2])
-    steps = len(scenario.arms) * round(scenario.run.end_h / 24.0 * scenario.run.steps_per_day)
+    steps = len(scenario.arms) * macro_steps_of(scenario)
     perfusion_1_s = parameters.perfusion.flow_at_rest_ml_min_g / SECONDS_PER_MINUTE
     speed = perfusion_1_s * 1.5 * math.sqrt(3.0) * geometry.lobule_radius_um / math.pi
     _, content_mM, demand_mM_s = _oxygen(parameters)
@@ -112,6 +114,15 @@ def scenario_size(
         memory_gib=memory_gib(cells, scenario.run.precision),
         minutes=_seconds(scenario, math.prod(cells) * steps) / SECONDS_PER_MINUTE,
     )
+
+
+def macro_steps_of(scenario: Scenario) -> int:
+    """Macro-steps of one arm.
+
+    Args:
+        scenario: whose run ends after a whole number of them.
+    """
+    return round(scenario.run.end_h / 24.0 * scenario.run.steps_per_day)
 
 
 def _cells(scenario: Scenario, geometry: Subject) -> tuple[tuple[int, int, int], tuple[float, float, float]]:
@@ -177,28 +188,44 @@ def memory_gib(cells: tuple[int, int, int], precision: str, runs: int = 1) -> fl
     return max(COMPILER_PEAK_BYTES, RUNTIME_BYTES + runs * BYTES_PER_CELL[precision] * math.prod(cells)) / GIB
 
 
-def gradient_memory_gib(cells: tuple[int, int, int], precision: str, macro_steps: int, adjoint: str) -> float:
+def gradient_memory_gib(
+    cells: tuple[int, int, int], precision: str, macro_steps: int, adjoint: str, checkpoints: int | None = None
+) -> float:
     """Expected peak memory of the gradient of one run [GiB].
 
-        compiler + cells x (bytes of one macro-step + bytes of a kept one x kept),   kept = steps or 2 sqrt(steps)
+        compiler + cells x (bytes of one macro-step + bytes of a kept one x kept)
 
     Args:
         cells: (nx, ny, nz).
         precision: "float32" or "float64".
         macro_steps: of the run.
-        adjoint: "saved", which keeps every macro-step, or "two-level", which keeps 2 sqrt(steps).
+        adjoint: "saved" or "two-level", see `hepatojax.numerics.segments.kept_steps` for how many are kept.
+        checkpoints: segments of "two-level"; by default the largest divisor of the macro-steps up to their root.
+
+    Raises:
+        ValueError: checkpoints that do not divide the macro-steps.
     """
-    each = _gradient_bytes_per_cell(precision, macro_steps, adjoint)
+    each = _gradient_bytes_per_cell(precision, kept_steps(macro_steps, adjoint, checkpoints))
     return (GRADIENT_COMPILER_BYTES + each * math.prod(cells)) / GIB
 
 
-def _gradient_bytes_per_cell(precision: str, macro_steps: int, adjoint: str) -> float:
-    """Bytes of a cell while a gradient runs: one macro-step being differentiated, and the solutions that are kept."""
-    kept = macro_steps if adjoint == "saved" else 2.0 * math.sqrt(macro_steps)
-    return GRADIENT_BYTES_PER_CELL[precision] + KEPT_BYTES_PER_CELL[precision] * kept
+def _gradient_bytes_per_cell(precision: str, kept: int, cotangents: int = 1) -> float:
+    """Bytes of a cell while a gradient runs: one macro-step being differentiated, and the solutions that are kept.
+
+    The solutions are kept once, whatever the number of outputs; what a macro-step holds for a cotangent is there for
+    each of them, since they go back side by side.
+    """
+    step = GRADIENT_BYTES_PER_CELL[precision] + (cotangents - 1) * COTANGENT_BYTES_PER_CELL[precision]
+    return step + KEPT_BYTES_PER_CELL[precision] * kept
 
 
-def search_memory_gib(cells: tuple[int, int, int], macro_steps: int, adjoint: str) -> float:
+def search_memory_gib(
+    cells: tuple[int, int, int],
+    macro_steps: int,
+    adjoint: str,
+    checkpoints: int | None = None,
+    cotangents: int = 1,
+) -> float:
     """Expected peak memory of a search with a certified gradient [GiB].
 
     The certificate computes the gradient in both precisions, whichever the search has: float64 sets the memory of the
@@ -208,13 +235,16 @@ def search_memory_gib(cells: tuple[int, int, int], macro_steps: int, adjoint: st
         cells: (nx, ny, nz).
         macro_steps: of one run.
         adjoint: see `gradient_memory_gib`.
+        checkpoints: see `gradient_memory_gib`.
+        cotangents: outputs that one reverse pass differentiates, see `hepatojax.io.study.Study.cotangents`.
     """
-    return (_search_bytes_per_cell(macro_steps, adjoint) * math.prod(cells) + SEARCH_COMPILER_BYTES) / GIB
+    each = _search_bytes_per_cell(kept_steps(macro_steps, adjoint, checkpoints), cotangents)
+    return (each * math.prod(cells) + SEARCH_COMPILER_BYTES) / GIB
 
 
-def _search_bytes_per_cell(macro_steps: int, adjoint: str) -> float:
+def _search_bytes_per_cell(kept: int, cotangents: int) -> float:
     """Bytes of a cell at the peak of a search: a gradient in float64, or forward runs side by side."""
-    gradient = _gradient_bytes_per_cell("float64", macro_steps, adjoint)
+    gradient = _gradient_bytes_per_cell("float64", kept, cotangents)
     return max(gradient, RUNS_AT_ONCE * BYTES_PER_CELL["float64"])
 
 
@@ -241,7 +271,13 @@ def require_memory(scenario: Scenario, source: str, image_shape: tuple[int, ...]
 
 
 def require_search_memory(
-    scenario: Scenario, source: str, adjoint: str, image_shape: tuple[int, ...] | None = None
+    scenario: Scenario,
+    source: str,
+    adjoint: str,
+    image_shape: tuple[int, ...] | None = None,
+    *,
+    checkpoints: int | None = None,
+    cotangents: int = 1,
 ) -> None:
     """Refuse a search whose certified gradient this machine's memory cannot hold, before anything is compiled.
 
@@ -250,20 +286,25 @@ def require_search_memory(
         source: what messages begin with.
         adjoint: see `gradient_memory_gib`.
         image_shape: (nz, ny, nx) of its label image, if any.
+        checkpoints: see `gradient_memory_gib`.
+        cotangents: see `search_memory_gib`.
 
     Raises:
         ScenarioError: with the memory needed, the memory that is free, and whether the two-level adjoint would do.
     """
-    size, free = scenario_size(scenario, image_shape=image_shape), free_memory_gib()
-    steps = size.macro_steps // len(scenario.arms)
-    needed, least = (search_memory_gib(size.cells, steps, each) for each in (adjoint, "two-level"))
+    size, free, steps = scenario_size(scenario, image_shape=image_shape), free_memory_gib(), macro_steps_of(scenario)
+    needed = search_memory_gib(size.cells, steps, adjoint, checkpoints, cotangents)
     if needed <= free:
         return
-    key, advice = _size_key(scenario), _searchable(free, steps)
+    least = search_memory_gib(size.cells, steps, "two-level", None, cotangents)
+    key, advice = _size_key(scenario), _searchable(free, steps, cotangents)
     if least <= free:
-        key, advice = "optimise.adjoint", f'adjoint = "two-level" needs about {least:.3g} GiB'
+        key = "optimise.adjoint" if adjoint == "saved" else "optimise.checkpoints"
+        segments = "" if checkpoints is None else f" and checkpoints = {segments_of(steps)}"
+        advice = f'adjoint = "two-level"{segments} needs about {least:.3g} GiB'
     of = f"{' x '.join(map(str, size.cells))} cells over {steps} macro-steps"
-    message = f"a certified gradient of {of} needs about {needed:.3g} GiB and {free:.3g} GiB are free"
+    by = "" if cotangents == 1 else f" of {cotangents} outputs"
+    message = f"a certified gradient{by} of {of} needs about {needed:.3g} GiB and {free:.3g} GiB are free"
     raise ScenarioError(source, [Problem(key, f"{message}; {advice}")])
 
 
@@ -282,11 +323,12 @@ def _fitting(free_gib: float, scenario: Scenario, runs: int) -> str:
     return f"at most {largest:.2g} cells fit in {scenario.run.precision}"
 
 
-def _searchable(free_gib: float, macro_steps: int) -> str:
+def _searchable(free_gib: float, macro_steps: int, cotangents: int) -> str:
     """How many cells a search has memory for, as the end of a message."""
     if free_gib * GIB < SEARCH_COMPILER_BYTES:
         return f"compilation alone needs {SEARCH_COMPILER_BYTES / GIB:.3g} GiB on any grid"
-    largest = (free_gib * GIB - SEARCH_COMPILER_BYTES) / _search_bytes_per_cell(macro_steps, "two-level")
+    each = _search_bytes_per_cell(kept_steps(macro_steps, "two-level"), cotangents)
+    largest = (free_gib * GIB - SEARCH_COMPILER_BYTES) / each
     return f'at most {largest:.2g} cells fit with adjoint = "two-level"'
 
 

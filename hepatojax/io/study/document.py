@@ -91,6 +91,10 @@ class OptimiseSection(Section):
     adjoint: Annotated[str, *choice(ADJOINTS)] = Field(
         default=OptimiseSpec.adjoint, description="two-level takes less memory and one more forward run"
     )
+    checkpoints: Annotated[int, *quantity(1, 100_000, "-")] | None = Field(
+        default=OptimiseSpec.checkpoints,
+        description="segments of two-level, a divisor of the macro-steps; by default the largest up to their root",
+    )
     allow_failed_certificate: bool = Field(
         default=OptimiseSpec.allow_failed_certificate, description="true goes on with a gradient that is not proven"
     )

@@ -1,8 +1,8 @@
 """The places that a search has computed, one JSON line each, durable as soon as they are known, and recalled later.
 
-    {"format": "hepatojax iterates 1", "title", "sha256", "source_revision", "variables", "limits"}
+    {"format": "hepatojax iterates 2", "title", "sha256", "source_revision", "variables", "limits"}
     {"screened": places to start from, "starts", "seed"}
-    {"certificate": place, direction and figures, "x", "seed"}
+    {"certificate": place, direction and figures, "x", "seed"}           at the first start, and at the optimum
     {"start", "x", "objective", "limits", "status", "jacobian"}          one of these for each computed place
 
 A place is found again by the bits of its x, so a search that asks for the same places in the same order goes on where
@@ -31,7 +31,7 @@ from hepatojax.studies.optimise import Record
 from hepatojax.studies.problem import Linearised, Outcome
 
 JOURNAL_FILE = "iterates.jsonl"
-FORMAT = "hepatojax iterates 1"
+FORMAT = "hepatojax iterates 2"
 
 
 class JournalError(HepatojaxError):
@@ -41,7 +41,7 @@ class JournalError(HepatojaxError):
 class Journal(Record):
     """A record on the disk.
 
-    The first line is a header; then come places, the screening and the certificate, as they were computed. A last line
+    The first line is a header; then come places, the screening and the certificates, as they were computed. A last line
     that was cut off by a crash is dropped.
 
     Args:
@@ -236,7 +236,12 @@ def _linearised(line: Mapping[str, Any]) -> Linearised:
     return Linearised(outcome, _numbers(line["jacobian"]))
 
 
+def _measured(figure: Mapping[str, Any]) -> dict[str, float]:
+    """The entries of a figure that may be no number."""
+    return {name: float(_numbers(figure[name])) for name in ("value", "decades")}
+
+
 def _certificate(said: Mapping[str, Any]) -> GradientCertificate:
     """The inverse of the line of a certificate; what could not be measured is nan again."""
-    figures = tuple(Figure(**{**figure, "value": float(_numbers(figure["value"]))}) for figure in said["figures"])
+    figures = tuple(Figure(**{**figure, **_measured(figure)}) for figure in said["figures"])
     return GradientCertificate(_numbers(said["place"]), _numbers(said["direction"]), figures)

@@ -20,8 +20,10 @@ from hepatojax.io.scenario.errors import Problem, ScenarioError, shown
 from hepatojax.io.scenario.load import scenario_from_table
 from hepatojax.io.scenario.overrides import flattened
 from hepatojax.io.scenario.section import nearest
+from hepatojax.io.scenario.size import macro_steps_of
 from hepatojax.io.study.document import StudyFile, validate
 from hepatojax.io.study.specification import Study, WindowSpec
+from hepatojax.numerics.segments import segments_of
 from hepatojax.parameters.registry import load_parameters
 from hepatojax.scenario import Scenario
 from hepatojax.status import ExitCode, HepatojaxError
@@ -71,6 +73,7 @@ def load_study(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
         problems += _arm(table.get("arm"), scenario)
     if file is not None:
         problems += _method(file)
+        problems += _checkpoints(file, scenario)
         problems += _factors(file.window.factors, scenario)
     lines = [*(f"{path.name}: {problem}" for problem in problems), *lines]
     if file is None or scenario is None or lines:
@@ -141,6 +144,22 @@ def _method(file: StudyFile) -> list[Problem]:
     """The method can keep what the study limits."""
     if file.optimise.method == "L-BFGS-B" and file.limit:
         return [Problem("optimise.method", '"L-BFGS-B" keeps bounds and no limits; use SLSQP or trust-constr')]
+    return []
+
+
+def _checkpoints(file: StudyFile, scenario: Scenario | None) -> list[Problem]:
+    """The adjoint has segments, and they divide the macro-steps of a run."""
+    checkpoints, key = file.optimise.checkpoints, "optimise.checkpoints"
+    if checkpoints is None:
+        return []
+    if file.optimise.adjoint != "two-level":
+        return [Problem(key, f'{checkpoints} is given, but only adjoint = "two-level" has checkpoints')]
+    if scenario is None:
+        return []
+    try:
+        segments_of(macro_steps_of(scenario), checkpoints)
+    except ValueError as error:
+        return [Problem(key, str(error).removeprefix("checkpoints "))]
     return []
 
 

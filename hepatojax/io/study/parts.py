@@ -120,7 +120,7 @@ def fingerprint(study: Study, parts: StudyParts) -> str:
     """SHA-256 of everything that decides what is computed at a place; how places are sought is no part of it.
 
     Args:
-        study: its scenario, arm and adjoint count, its method, starts and seed do not.
+        study: its scenario, arm and adjoint count, its method, starts, seed and checkpoints do not.
         parts: of it; aims, limits and variables count.
 
     Returns:

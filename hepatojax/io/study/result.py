@@ -1,7 +1,7 @@
 """What `optimum.json` says: how the search ended, what it found and how far that may be believed; what was asked.
 
 A best value never stands alone: beside it are its range, the limits with bound, reading, excess and multiplier, the
-conditions of an optimum, every start, the certificate of the gradient, and variables that had no effect. Quantities
+conditions of an optimum, every start, the certificates of the gradient, and variables that had no effect. Quantities
 carry their unit; excesses and places x in 0..1 are [-], and a multiplier is in the unit of the objective, for a bound
 that gives way by its own size. What could not be computed is null.
 
@@ -24,8 +24,9 @@ from hepatojax.io.run_folder import write_record
 from hepatojax.io.study.parts import StudyParts, fingerprint
 from hepatojax.io.study.specification import Study
 from hepatojax.studies.certificate import GradientCertificate
-from hepatojax.studies.objective import OF_SCHEDULE, SPACING, Course, Limit
+from hepatojax.studies.objective import Course, Limit
 from hepatojax.studies.optimum import DoseOptimum, StartOutcome
+from hepatojax.studies.quantities import OF_SCHEDULE, SPACING
 from hepatojax.studies.variables import rows_in_use
 from hepatojax.therapy.schedule import DoseSchedule
 
@@ -62,11 +63,12 @@ def asked_record(study: Study, parts: StudyParts) -> dict[str, Any]:
         parts: of it.
 
     Returns:
-        Fingerprint, arm, and aims, limits and variables with all their entries and the unit of each.
+        Fingerprint, arm, how to search, and aims, limits and variables with all their entries and the unit of each.
     """
     return {
         "fingerprint": fingerprint(study, parts),
         "arm": study.arm,
+        "optimise": asdict(study.optimise),
         "aims": [{**asdict(aim), "unit": unit_of(aim.quantity)} for aim in parts.aims],
         "limits": [{**asdict(limit), "unit": unit_of(limit.quantity)} for limit in parts.limits],
         "variables": [{**asdict(variable), "unit": UNITS.get(variable.entry, "-")} for variable in parts.variables],
@@ -112,7 +114,7 @@ def optimum_record(parts: StudyParts, optimum: DoseOptimum) -> dict[str, Any]:
 
     Returns:
         Nested tables for `write_optimum`: verdict, message, objective, values with unit and range, limits, conditions,
-        idle variables, starts, certificate, number of Jacobians.
+        idle variables, starts, certificates at the start and at the optimum, number of Jacobians.
 
     Reference: RELIABILITY 2.3.
     """
@@ -129,7 +131,10 @@ def optimum_record(parts: StudyParts, optimum: DoseOptimum) -> dict[str, Any]:
         "conditions": _conditions(best),
         "idle": list(optimum.idle),
         "starts": [_start(start) for start in optimum.starts],
-        "certificate": certificate_record(optimum.certificate),
+        "certificates": {
+            "start": certificate_record(optimum.certificate),
+            "optimum": certificate_record(optimum.certificate_at_optimum),
+        },
         "jacobian_calls": optimum.jacobian_calls,
     }
 
@@ -181,12 +186,23 @@ def certificate_record(certificate: GradientCertificate | None) -> dict[str, Any
     """A certificate with the bound of each figure and whether it holds; None if there is none.
 
     Args:
-        certificate: of the gradient; None where no start could be simulated.
+        certificate: of the gradient; None where none was taken, as no start could be simulated or no solver ran.
+
+    Returns:
+        Whether it passed, its place x in 0..1 and direction [-], (n,), and every figure with its bound, the decades of
+        step behind a rate and whether fewer than wanted.
     """
     if certificate is None:
         return None
-    figures = [{**asdict(figure), "passed": figure.passed} for figure in certificate.figures]
-    return {"passed": certificate.passed, "place": certificate.place, "figures": figures}
+    figures = [
+        {**asdict(figure), "range": figure.range_in_words, "passed": figure.passed} for figure in certificate.figures
+    ]
+    return {
+        "passed": certificate.passed,
+        "place": certificate.place,
+        "direction": certificate.direction,
+        "figures": figures,
+    }
 
 
 def readings(parts: StudyParts, run: RunFile, schedule: DoseSchedule) -> dict[str, Any]:

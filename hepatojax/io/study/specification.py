@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from hepatojax.scenario import ROUTES, Scenario
+from hepatojax.studies.quantities import OF_SCHEDULE
 
 METHODS = ("SLSQP", "L-BFGS-B", "trust-constr")
 ADJOINTS = ("saved", "two-level")  # those that have a derivative of bounded memory
@@ -22,6 +23,7 @@ class OptimiseSpec:
         seed: of the starts and of the certificate.
         calls: places that a start may compute.
         adjoint: how macro-steps are kept for the derivative.
+        checkpoints: segments of "two-level"; None leaves them to `hepatojax.numerics.segments.segments_of`.
         allow_failed_certificate: True goes on with a gradient that is not proven; the verdict says so.
     """
 
@@ -30,6 +32,7 @@ class OptimiseSpec:
     seed: int = 0
     calls: int = 100
     adjoint: str = "saved"
+    checkpoints: int | None = None
     allow_failed_certificate: bool = False
 
 
@@ -78,3 +81,12 @@ class Study:
     limits: tuple[Mapping[str, Any], ...] = ()
     optimise: OptimiseSpec = OptimiseSpec()
     window: WindowSpec = WindowSpec()
+
+    @property
+    def cotangents(self) -> int:
+        """Outputs that one reverse pass differentiates, as `hepatojax.studies.problem.Program` does it.
+
+        All that take a simulation, the objective and some limits; one where there are fewer variables than those.
+        """
+        outputs = 1 + sum(limit.get("quantity") not in OF_SCHEDULE for limit in self.limits)
+        return outputs if len(self.variables) >= outputs else 1

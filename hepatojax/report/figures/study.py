@@ -33,8 +33,9 @@ from hepatojax.report.figures.style import (
     with_unit,
 )
 from hepatojax.scenario import ROUTES
-from hepatojax.studies.objective import CELLS_UNIT, OF_SCHEDULE
+from hepatojax.studies.objective import CELLS_UNIT
 from hepatojax.studies.optimum import FEASIBLE, DoseOptimum
+from hepatojax.studies.quantities import OF_SCHEDULE
 from hepatojax.therapy.schedule import DoseSchedule
 
 ALWAYS = ("functional_mass", "meld")

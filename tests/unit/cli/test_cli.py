@@ -39,6 +39,17 @@ def test_check_prints_what_a_run_needs(tmp_path: Path, capsys: pytest.CaptureFix
     assert "\nresolution " in printed
 
 
+def test_check_says_into_how_many_segments_the_adjoint_cuts_a_run(tmp_path: Path, capsys: pytest.CaptureFixture):
+    path = tmp_path / "case.toml"
+    path.write_text("[grid]\ncells = [64, 74, 32]\n[run]\nend_h = 672\n")
+    for more, segments in (((), "(8 x 14 macro-steps)"), (("--checkpoints", "16"), "(16 x 7 macro-steps)")):
+        assert main(["check", str(path), *more]) == ExitCode.DONE
+        assert segments in capsys.readouterr().out
+    assert main(["check", str(path), "--checkpoints", "5"]) == ExitCode.REJECTED_INPUT
+    said = "error: --checkpoints is 5; 112 macro-steps allow 1, 2, 4, 7, 8, 14, 16, 28, 56, 112\n"
+    assert capsys.readouterr().err == said
+
+
 def test_one_cell_has_no_resolution_to_print(tmp_path: Path, capsys: pytest.CaptureFixture):
     path = tmp_path / "case.toml"
     path.write_text('[lobule]\ngeometry = "well_mixed"\n')

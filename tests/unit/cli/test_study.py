@@ -140,7 +140,10 @@ def test_a_converged_search_leaves_everything_behind(asked, capsys):
     assert asked.optimise() == ExitCode.DONE
     printed = capsys.readouterr().out
     for words in (
+        "gradient at the start:",
+        "gradient at the optimum:",
         "Taylor remainder with the gradient, R1",
+        "decades of step",
         "pass",
         "start_h[0]",
         "converged: the conditions",
@@ -155,8 +158,13 @@ def test_a_converged_search_leaves_everything_behind(asked, capsys):
     assert limit["name"] == "blocked_fraction peak most"
     assert limit["reading"] == pytest.approx(0.5, rel=1e-6)
     assert limit["multiplier"] == pytest.approx(0.5, rel=1e-2)
-    assert found["conditions"]["hold"] and found["certificate"]["passed"] and len(found["starts"]) == 2
-    assert all({"value", "bound", "passed"} <= set(figure) for figure in found["certificate"]["figures"])
+    assert found["conditions"]["hold"] and len(found["starts"]) == 2
+    assert list(found["certificates"]) == ["start", "optimum"]
+    for certificate in found["certificates"].values():
+        assert certificate["passed"]
+        assert all({"value", "bound", "decades", "passed"} <= set(figure) for figure in certificate["figures"])
+    best = np.asarray(found["starts"][0]["x"])
+    assert found["certificates"]["optimum"]["place"] == pytest.approx(0.02 + 0.96 * best, abs=1e-3)
     assert found["jacobian_calls"] == sum(start["jacobian_calls"] for start in found["starts"])
     assert len(found["provenance"]["scenario_sha256"]) == 64
     header = json.loads((asked.output / JOURNAL_FILE).read_text().splitlines()[0])
@@ -233,7 +241,8 @@ def test_more_calls_go_on_from_what_is_there(asked):
     asked.file.write_text(STUDY)
     assert asked.optimise("--quiet", "--no-figures") == ExitCode.DONE
     after = len((asked.output / JOURNAL_FILE).read_bytes().splitlines())
-    assert after - before == asked.found["jacobian_calls"] - 4  # which two starts of two calls had computed
+    places, certificates = asked.found["jacobian_calls"] - 4, 1  # two starts of two calls; where they had ended
+    assert after - before == places + certificates
 
 
 def test_the_folder_of_another_study_is_refused_and_left_as_it_is(asked, capsys):
@@ -309,7 +318,9 @@ def test_a_gradient_beyond_the_memory_is_refused_before_anything_is_compiled(ask
     large = ("--quiet", "--no-figures", "--set", "grid.cells=[64,74,32]", "--set", "run.end_h=672")
     assert asked.optimise(*large) == ExitCode.REJECTED_INPUT
     printed = capsys.readouterr().err
-    assert printed.startswith("error: study.toml: optimise.adjoint: a certified gradient of 64 x 74 x 32 cells over ")
+    assert printed.startswith(
+        "error: study.toml: optimise.adjoint: a certified gradient of 2 outputs of 64 x 74 x 32 cells over "
+    )
     assert 'adjoint = "two-level" needs' in printed and printed.count("\n") == 1
     assert not asked.output.exists()
     asked.file.write_text(STUDY + 'adjoint = "two-level"\n')
@@ -428,5 +439,5 @@ def test_a_real_column_is_optimised_and_its_run_says_what_the_search_said(tmp_pa
     code = main(["optimise", str(tmp_path / "study.toml"), "-o", str(output), "--device", "cpu"])
     found = json.loads((output / "optimum.json").read_text())
     assert code == (ExitCode.DONE if found["verdict"] == "converged" else ExitCode.NOT_CONVERGED)
-    assert found["certificate"]["passed"]
+    assert all(certificate["passed"] for certificate in found["certificates"].values())
     assert found["runs"]["after"]["objective"] == pytest.approx(found["objective"], abs=1e-5)

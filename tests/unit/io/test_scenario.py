@@ -25,6 +25,7 @@ from hepatojax.io.scenario.size import (
     scenario_size,
     search_memory_gib,
 )
+from hepatojax.numerics.segments import kept_steps
 from hepatojax.scenario import (
     GEOMETRIES,
     ROUTES,
@@ -329,12 +330,40 @@ def test_several_runs_at_once_need_the_cells_of_each(monkeypatch):
 
 
 def test_a_gradient_needs_more_the_more_steps_it_saves():
-    """64x74x32 cells over 112 steps, saved, took 8.1e6 KiB; two-level keeps 21 of 112."""
+    """64x74x32 cells over 112 steps, saved, took 8.1e6 KiB; two-level keeps 8 + 14 of 112."""
     cells = (64, 74, 32)
     saved, two_level = (gradient_memory_gib(cells, "float32", 112, a) for a in ("saved", "two-level"))
     assert saved == pytest.approx(8125604 / 2**20, rel=0.05)
-    assert saved - two_level == pytest.approx(151552 * 250 * (112 - 2 * 112**0.5) / 2**30)
+    assert saved - two_level == pytest.approx(151552 * 250 * (112 - 22) / 2**30)
     assert gradient_memory_gib(cells, "float64", 112, "saved") > saved > memory_gib(cells, "float32")
+
+
+@pytest.mark.parametrize(("checkpoints", "kept"), [(1, 113), (2, 58), (7, 23), (8, 22), (16, 23), (112, 113)])
+def test_checkpoints_set_how_many_macro_steps_are_kept(checkpoints, kept):
+    """s + n / s of n = 112."""
+    per_step = 151552 * 250 / 2**30
+    one, none = (
+        gradient_memory_gib((64, 74, 32), "float32", 112, "two-level", checkpoints),
+        gradient_memory_gib((64, 74, 32), "float32", 0, "saved"),
+    )
+    assert one - none == pytest.approx(kept * per_step)
+    assert gradient_memory_gib((64, 74, 32), "float32", 112, "two-level") <= one
+
+
+def test_a_prime_number_of_macro_steps_is_not_halved_by_the_two_level_adjoint():
+    assert kept_steps(113, "two-level") == 114 > kept_steps(113, "saved")
+    with pytest.raises(ValueError, match="113 macro-steps allow 1, 113"):
+        gradient_memory_gib((4, 4, 4), "float32", 113, "two-level", 10)
+
+
+def test_outputs_that_go_back_side_by_side_each_need_a_macro_step_but_share_what_is_kept():
+    """The reverse pass of objective and limits is mapped over their cotangents, the solutions are not."""
+    cells = (64, 74, 32)
+    one, two, four = (search_memory_gib(cells, 112, "saved", None, count) for count in (1, 2, 4))
+    assert four - one == pytest.approx(3 * (two - one))
+    for other in (12, 448):
+        more = search_memory_gib(cells, other, "saved", None, 4) - search_memory_gib(cells, other, "saved", None, 2)
+        assert more == pytest.approx(2 * (two - one))
 
 
 def test_a_search_needs_what_its_certificate_in_float64_needs():
@@ -375,6 +404,21 @@ def test_a_search_that_memory_cannot_hold_is_refused_with_what_would_fit(monkeyp
     fitting = round(float(line.partition("at most ")[2].split()[0]))
     assert search_memory_gib((fitting, 1, 1), 112, "two-level") == pytest.approx(0.9 * two_level, rel=0.05)
     assert "compilation alone needs" in refused(1.0, "saved")
+
+
+def test_checkpoints_that_keep_too_much_are_refused_with_those_that_would_do(monkeypatch):
+    scenario, free = Scenario(grid=GridSpec(cells=(64, 74, 32)), run=RunSpec(end_h=672.0)), 0.0
+    for checkpoints, outputs in ((112, 1), (112, 3)):
+        needed, least = (search_memory_gib((64, 74, 32), 112, "two-level", n, outputs) for n in (checkpoints, None))
+        free = 0.5 * (needed + least)
+        monkeypatch.setattr("hepatojax.io.scenario.size.free_memory_gib", lambda free=free: free)
+        with pytest.raises(ScenarioError) as caught:
+            require_search_memory(scenario, "study.toml", "two-level", checkpoints=checkpoints, cotangents=outputs)
+        said = str(caught.value)
+        assert said.startswith("study.toml: optimise.checkpoints: a certified gradient")
+        assert ("of 3 outputs" in said) == (outputs == 3)
+        assert said.endswith(f'adjoint = "two-level" and checkpoints = 8 needs about {least:.3g} GiB')
+        require_search_memory(scenario, "study.toml", "two-level", checkpoints=8, cotangents=outputs)
 
 
 def test_a_control_group_leaves_its_limit_less_what_is_taken(tmp_path: Path):

@@ -22,7 +22,7 @@ from hepatojax.scenario import ROUTES
 from hepatojax.studies import optimise, window
 from hepatojax.studies.certificate import Figure, GradientCertificate
 from hepatojax.studies.objective import Aim, Course, Limit
-from hepatojax.studies.problem import Linearised, Outcome
+from hepatojax.studies.problem import REVERSE, Linearised, Outcome, Program
 from hepatojax.studies.variables import Variable, dosed
 
 CASE = """
@@ -142,6 +142,18 @@ CASES = {
     ),
     "no start": (STUDY + "[optimise]\nstarts = 0\n", "optimise.starts: 0 is outside 1..1024"),
     "no adjoint": (STUDY + '[optimise]\nadjoint = "none"\n', '"none" is not one of saved, two-level'),
+    "checkpoints of no adjoint": (
+        STUDY + "[optimise]\ncheckpoints = 4\n",
+        'study.toml: optimise.checkpoints: 4 is given, but only adjoint = "two-level" has checkpoints',
+    ),
+    "checkpoints that do not divide": (
+        STUDY + '[optimise]\nadjoint = "two-level"\ncheckpoints = 5\n',
+        "study.toml: optimise.checkpoints: is 5; 8 macro-steps allow 1, 2, 4, 8",
+    ),
+    "no checkpoints": (
+        STUDY + '[optimise]\nadjoint = "two-level"\ncheckpoints = 0\n',
+        "optimise.checkpoints: 0 is outside 1..100000",
+    ),
     "factor": (STUDY + '[window]\nfactors = ["amplification.licencing"]\n', "did you mean amplification.licensing?"),
     "factor of the start state": (
         STUDY + '[window]\nfactors = ["oxygen.p50_mmHg", "amplification.licensing"]\n',
@@ -245,13 +257,15 @@ def test_the_fingerprint_is_of_what_a_place_means_and_not_of_how_it_is_sought(wr
         study = load_study(write(text), settings)
         return fingerprint(study, study_parts(study))
 
+    two_level = '[optimise]\nadjoint = "two-level"\n'
+    assert of(STUDY + two_level + "checkpoints = 4\n") == of(STUDY + two_level)
     same = of(STUDY)
     assert of(STUDY + "[optimise]\nstarts = 3\ncalls = 7\n") == of('title = "other"\n' + STUDY) == same
     others = (
         of(STUDY.replace("24.0", "23.0")),
         of(STUDY.replace("functional_mass", "mass")),
         of(STUDY + '[[limit]]\nquantity = "total_cells"\nmost = 2.0\n'),
-        of(STUDY + '[optimise]\nadjoint = "two-level"\n'),
+        of(STUDY + two_level),
         of(STUDY, **{"disease.activity": 1.0}),
     )
     assert len({same, *others}) == 6
@@ -278,7 +292,24 @@ def test_what_was_asked_is_said_with_units_bounds_and_the_fingerprint(write):
     assert (aim["quantity"], aim["at"], aim["weight"], aim["unit"]) == ("functional_mass", "end", 1.0, "-")
     bounds = [(limit["quantity"], limit["most"], limit["least"], limit["unit"]) for limit in asked["limits"]]
     assert bounds == [("total_cells", 2.0, None, "1e6 cells/kg"), ("albumin_g_l", None, 20.0, "g/l")]
+    assert (asked["optimise"]["adjoint"], asked["optimise"]["checkpoints"]) == ("saved", None)
     assert asked["variables"] == [{"name": "start_h[0]", "low": 0.0, "high": 24.0, "scale": "linear", "unit": "h"}]
+
+
+@pytest.mark.parametrize("variables", [1, 2, 3])
+@pytest.mark.parametrize(
+    "limits", [(), ("total_cells",), ("blocked_peak",), ("blocked_peak", "each_portal", "meld_smooth")]
+)
+def test_outputs_of_a_reverse_pass_are_those_of_the_program(write, limits, variables):
+    """The estimate of memory counts them without JAX."""
+    text = "".join(f'[[limit]]\nquantity = "{name}"\nmost = 20.0\n' for name in limits)
+    chosen = ("duration_h[0]", "cells_per_kg[0]")[: variables - 1]
+    text += "".join(f'[[variable]]\nname = "{name}"\nlow = 0.5\nhigh = 1.0\n' for name in chosen)
+    study = load_study(write(STUDY + text))
+    outputs = 1 + sum(limit.simulated for limit in study_parts(study).limits)
+    function = lambda x, _: Outcome(jnp.sum(x), jnp.zeros(outputs - 1), jnp.zeros((), jnp.int32))  # noqa: E731
+    program = Program(function, (), tuple(variable["name"] for variable in study.variables))
+    assert study.cotangents == program._rows(REVERSE)
 
 
 HEADER = {"sha256": "a" * 64, "title": "mine"}
@@ -302,7 +333,9 @@ def fill(folder: Path) -> None:
 
 def test_a_journal_gives_back_every_bit_without_computing(tmp_path):
     fill(tmp_path)
-    proof = GradientCertificate(np.asarray([0.5]), np.asarray([-1.0]), (Figure("R1", 2.0, 1.95, "at least"),))
+    rate = Figure("R1", 2.0, 1.95, "at least", decades=3.3)
+    proof = GradientCertificate(np.asarray([0.5]), np.asarray([-1.0]), (rate,))
+    beside = GradientCertificate(np.asarray([0.6]), np.asarray([1.0]), (Figure("modes", np.nan, 1e-7),))
     with open_journal(tmp_path, HEADER) as journal:
         assert journal.screened(2, 5, never).tolist() == [[0.1, 0.2], [0.3, 1.0 / 3.0]]
         for x in (0.1, 1.0 / 3.0, 0.0):
@@ -312,11 +345,14 @@ def test_a_journal_gives_back_every_bit_without_computing(tmp_path):
                 assert np.array_equal(one, other) and one.dtype == other.dtype
         assert (journal.recalled, journal.computed) == (3, 0)
         journal.certificate(np.asarray([0.1, 0.2]), 5, lambda: proof)
+        journal.certificate(np.asarray([0.7, 0.2]), 5, lambda: beside)
         with pytest.raises(AssertionError, match="computed again"):
             journal.screened(2, 6, never)
     with open_journal(tmp_path, HEADER) as journal:
         again = journal.certificate(np.asarray([0.1, 0.2]), 5, never)
         assert again.figures == proof.figures and again.place.tolist() == [0.5]
+        other = journal.certificate(np.asarray([0.7, 0.2]), 5, never)
+        assert np.isnan(other.figures[0].value) and np.isnan(other.figures[0].decades) and not other.passed
 
 
 def test_a_failed_place_is_recalled_as_failed(tmp_path):
@@ -364,9 +400,9 @@ def test_a_journal_of_another_study_or_with_a_damaged_line_is_refused(tmp_path):
 def test_a_journal_of_another_format_is_refused_and_left_as_it_is(tmp_path):
     fill(tmp_path)
     path = tmp_path / JOURNAL_FILE
-    for text in (path.read_text().replace("iterates 1", "iterates 2"), '{"sha256": "' + 64 * "a" + '"}\n'):
+    for text in (path.read_text().replace("iterates 2", "iterates 1"), '{"sha256": "' + 64 * "a" + '"}\n'):
         path.write_text(text)
-        with pytest.raises(JournalError, match=r"its format is .*, not 'hepatojax iterates 1'; choose"):
+        with pytest.raises(JournalError, match=r"its format is .*, not 'hepatojax iterates 2'; choose"):
             open_journal(tmp_path, HEADER).__enter__()
         assert path.read_text() == text
 

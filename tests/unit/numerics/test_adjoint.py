@@ -7,8 +7,9 @@ import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from hepatojax.numerics.adjoint import ADJOINTS, in_turn, one_by_one, scan_steps, segments_of
+from hepatojax.numerics.adjoint import ADJOINTS, in_turn, one_by_one, scan_steps
 from hepatojax.numerics.quasi_steady import SOLUTION
+from hepatojax.numerics.segments import segments_of
 
 STEPS, SIZE = 24, 1000
 

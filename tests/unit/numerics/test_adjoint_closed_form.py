@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hepatojax.numerics.adjoint import scan_steps, segments_of
+from hepatojax.numerics.adjoint import scan_steps
+from hepatojax.numerics.segments import segments_of
 
 STEPS = 12
 DIVISORS = [1, 2, 3, 4, 6, 12]

@@ -243,8 +243,10 @@ def test_rates_are_the_power_of_the_remainder(power):
     rates = rates_of(tuple(steps), 2.0 + 5.0 * steps + 3.0 * steps**power, 2.0, 5.0, 1e-16)
     assert rates.r0 == pytest.approx(1.0, abs=0.03)
     assert rates.r1 == pytest.approx(power, abs=1e-2)
-    assert np.isnan(rates_of(tuple(steps), np.full(7, 2.0), 2.0, 0.0, 1e-16)).all()  # a constant has no rates
-    assert np.isnan(rates_of(tuple(steps), np.full(7, np.nan), 2.0, 0.0, 1e-16)).all()
+    assert rates.r0_decades == pytest.approx(3.0)
+    for nothing in (2.0, np.nan):  # a constant has no rates
+        none = rates_of(tuple(steps), np.full(7, nothing), 2.0, 0.0, 1e-16)
+        assert np.isnan([none.r0, none.r1]).all() and none.r0_decades == none.r1_decades == 0.0
 
 
 def test_a_figure_without_a_number_never_holds_unless_it_does_not_apply():

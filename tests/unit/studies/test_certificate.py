@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from hepatojax.status import SimulationError
-from hepatojax.studies.certificate import certify, rates_of, taylor_rates
+from hepatojax.studies.certificate import DECADES, TAYLOR_STEPS, certify, rates_of, taylor_rates
 from hepatojax.studies.problem import FORWARD, REVERSE, Outcome
 
 STEPS = tuple(np.geomspace(1e-2, 1e-5, 7))
@@ -37,14 +37,17 @@ def figure(certificate, name):
 
 
 def test_taylor_rates_of_a_right_gradient_are_one_and_two():
-    r0, r1 = taylor_rates(smooth, jnp.asarray(PLACE), jnp.asarray([1.0, -1.0]), STEPS)
-    assert r0 == pytest.approx(1.0, abs=0.01)
-    assert r1 == pytest.approx(2.0, abs=0.01)
+    rates = taylor_rates(smooth, jnp.asarray(PLACE), jnp.asarray([1.0, -1.0]), STEPS)
+    assert rates.r0 == pytest.approx(1.0, abs=0.01)
+    assert rates.r1 == pytest.approx(2.0, abs=0.01)
 
 
 @pytest.mark.parametrize("fault", [0.0, 1e-4])
 def test_a_kink_a_few_thousandths_away_does_not_fail_a_right_gradient(stand_in, fault):
-    """A kink of the value, wherever it comes from; along a month an edge of a macro-step is that close."""
+    """A kink of the value, wherever it comes from; along a month an edge of a macro-step is that close.
+
+    Of the steps only those below the kink tell a rate, and the certificate says that they are fewer than wanted.
+    """
     function = smooth if fault == 0.0 else with_wrong_derivative(fault)
 
     def kinked(x):
@@ -53,6 +56,72 @@ def test_a_kink_a_few_thousandths_away_does_not_fail_a_right_gradient(stand_in, 
 
     found = certify(stand_in(kinked), PLACE)
     assert found.passed == (fault == 0.0)
+    rate = figure(found, "R1")
+    assert 0.5 < rate.decades <= np.log10(2.1e-4 / TAYLOR_STEPS[-1])
+    assert rate.range_in_words.endswith("decades of step, fewer than 3")
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+def test_a_smooth_function_shows_its_rates_over_three_decades_of_step(stand_in, scale):
+    certificate = certify(stand_in(lambda x: scale * smooth(x), lambda x: x[0] ** 2 + x[1] - 1.0), PLACE)
+    for name, wanted in (("R0", 1.0), ("R1", 2.0)):
+        rate = figure(certificate, name)
+        assert rate.value == pytest.approx(wanted, abs=0.03)
+        assert rate.decades >= DECADES
+        assert rate.range_in_words == f"over {rate.decades:.1f} decades of step"
+    assert figure(certificate, "difference by x0").range_in_words == ""
+
+
+def test_steps_that_are_not_yet_asymptotic_are_left_out():
+    """R1 = 3 h^2 + 3e4 h^4 is no square at large steps: twice the square at 1e-2, 1.01 times at 1e-3."""
+    steps = np.asarray(TAYLOR_STEPS)
+    rates = rates_of(TAYLOR_STEPS, 1.0 + steps + 3.0 * steps**2 + 3e4 * steps**4, 1.0, 1.0, 1e-14)
+    assert rates.r1 == pytest.approx(2.0, abs=0.03)
+    assert 2.5 < rates.r1_decades < 4.0
+
+
+@pytest.mark.parametrize("fault", [1e-1, 1e-3, 1e-5])
+def test_a_wrong_derivative_is_never_left_out_with_the_large_steps(fault):
+    """Large steps hide it behind the square; the small ones, down to round-off, show it."""
+    steps = np.asarray(TAYLOR_STEPS)
+    rates = rates_of(TAYLOR_STEPS, 1.0 + (1.0 + fault) * steps + steps**2, 1.0, 1.0, 1e-14)
+    assert rates.r1 < 1.9
+
+
+@pytest.mark.parametrize("slope", [0.0, *(sign * 10.0**-power for power in range(2, 9) for sign in (1.0, -1.0))])
+def test_next_to_a_stationary_place_no_rate_is_below_its_order(slope):
+    """f(h) = 2 + s h - h^2 returns to f(0) at h = s: a remainder that vanishes there by chance shows nothing."""
+    steps = np.asarray(TAYLOR_STEPS)
+    rates = rates_of(TAYLOR_STEPS, 2.0 + slope * steps - steps**2, 2.0, slope, 1e-12)
+    assert rates.r1 == pytest.approx(2.0, abs=0.02)
+    assert np.isnan(rates.r0) or rates.r0 > 0.9
+
+
+def test_an_optimum_is_judged_by_the_derivatives_that_the_problem_has_elsewhere(stand_in):
+    """At the top of a hill single precision has no digit of the gradient, and needs none."""
+
+    def hill(x):
+        return 3.0 - jnp.sum((x - 0.5 - 1e-7) ** 2) + (x.dtype == jnp.float32) * 1e-4 * x[0]
+
+    program, top = stand_in(hill, twin=True), np.asarray([0.5, 0.5])
+    assert "float32 against float64" in [f.name for f in certify(program, top).faults]
+    assert certify(program, top, typical=np.asarray([0.5])).passed
+    assert not certify(program, top, typical=np.asarray([0.01])).passed
+
+
+@pytest.mark.parametrize("place", [[0.0, 1.0], [1.0, 1.0], [0.93, 0.02]])
+def test_the_taylor_test_stays_inside_the_bounds(stand_in, place):
+    for seed in range(4):
+        found = certify(stand_in(smooth), np.asarray(place), seed)
+        end = found.place + TAYLOR_STEPS[0] * found.direction
+        assert (end >= 0.0).all() and (end <= 1.0).all() and set(np.abs(found.direction)) == {1.0}
+
+
+def test_a_run_that_fails_far_away_only_shortens_the_range(stand_in):
+    near = certify(stand_in(smooth, dies=lambda x: jnp.abs(x[0] - 0.308) > 0.05), PLACE)
+    assert near.passed, near.faults
+    whole = certify(stand_in(smooth), PLACE)
+    assert figure(near, "R0").decades < figure(whole, "R0").decades
 
 
 def test_taylor_rates_take_any_tree():
@@ -61,9 +130,9 @@ def test_taylor_rates_take_any_tree():
 
 
 def test_taylor_rate_of_a_wrong_gradient_is_one():
-    r0, r1 = taylor_rates(with_wrong_derivative(0.01), jnp.asarray(PLACE), jnp.asarray([1.0, -1.0]), STEPS)
-    assert r0 == pytest.approx(1.0, abs=0.01)
-    assert r1 == pytest.approx(1.0, abs=0.05)
+    rates = taylor_rates(with_wrong_derivative(0.01), jnp.asarray(PLACE), jnp.asarray([1.0, -1.0]), STEPS)
+    assert rates.r0 == pytest.approx(1.0, abs=0.01)
+    assert rates.r1 == pytest.approx(1.0, abs=0.05)
 
 
 def test_rates_look_past_round_off():
@@ -74,9 +143,9 @@ def test_rates_look_past_round_off():
 
 
 def test_a_linear_function_has_no_second_rate():
-    r0, r1 = taylor_rates(lambda x: 2.0 * x[0] + x[1], jnp.asarray(PLACE), jnp.asarray([1.0, 1.0]), STEPS)
-    assert r0 == pytest.approx(1.0, abs=1e-6)
-    assert np.isnan(r1)
+    rates = taylor_rates(lambda x: 2.0 * x[0] + x[1], jnp.asarray(PLACE), jnp.asarray([1.0, 1.0]), STEPS)
+    assert rates.r0 == pytest.approx(1.0, abs=1e-6)
+    assert np.isnan(rates.r1)
 
 
 @pytest.mark.parametrize("limits", [0, 2])

@@ -153,6 +153,56 @@ def test_a_wrong_gradient_is_refused_unless_allowed(stand_in):
     assert optimise_dose(program, starts=2, certificate=False).verdict == Verdict.CONVERGED
 
 
+def wrong_only_near_the_top():
+    """`hill`, whose derivative by x0 is twice as large within 0.1 of its top."""
+    top = jnp.asarray([0.7, 0.8])
+
+    @jax.custom_jvp
+    def function(x):
+        return hill(x)
+
+    def rule(x, t):
+        near = jnp.sum((x[0] - top) ** 2) < 1e-2
+        return hill(x[0]), jax.grad(hill)(x[0]) * jnp.where(near, jnp.asarray([2.0, 1.0]), 1.0) @ t[0]
+
+    function.defjvp(rule)
+    return function
+
+
+def test_a_gradient_that_is_wrong_at_the_optimum_only_is_found_there(stand_in):
+    program, far = stand_in(wrong_only_near_the_top()), np.asarray([[0.1, 0.2]])
+    optimum = optimise_dose(program, first=far)
+    assert optimum.certificate.passed and not optimum.certificate_at_optimum.passed and not optimum.proven
+    np.testing.assert_allclose(optimum.x, [0.7, 0.8], atol=2e-3)
+    assert (optimum.verdict, optimum.best.verdict) == (Verdict.FAILED_CERTIFICATE, Verdict.CONVERGED)
+    allowed = optimise_dose(program, first=far, allow_failed_certificate=True)
+    assert allowed.verdict == Verdict.CONVERGED and not allowed.proven
+
+
+def test_the_gradient_is_certified_beside_the_best_place(stand_in):
+    optimum = optimise_dose(stand_in(hill, budget), starts=2)
+    assert optimum.proven
+    for proof, place in ((optimum.certificate, optimum.starts[0].first), (optimum.certificate_at_optimum, optimum.x)):
+        np.testing.assert_allclose(proof.place, 0.02 + 0.96 * place)
+
+
+def test_no_certificate_is_taken_where_there_is_no_optimum(stand_in):
+    refused = optimise_dose(stand_in(wrong_gradient()), starts=2)
+    assert refused.certificate is not None and refused.certificate_at_optimum is None
+    unasked = optimise_dose(stand_in(hill), starts=2, certificate=False)
+    assert unasked.certificate is None and unasked.certificate_at_optimum is None and not unasked.proven
+
+
+def test_an_optimum_beside_failing_runs_is_kept_and_not_trusted(stand_in):
+    """The certificate is taken 0.02 off a bound, where every run fails here: the search is not lost with it."""
+    program = stand_in(lambda x: x[0] + 0.0 * x[1], dies=lambda x: (x[0] > 0.9) & (x[0] < 0.999))
+    optimum = optimise_dose(program, first=np.asarray([[0.5, 0.5]]))
+    assert optimum.objective == pytest.approx(1.0)
+    assert optimum.verdict == Verdict.FAILED_CERTIFICATE and optimum.certificate.passed
+    (fault,) = optimum.certificate_at_optimum.faults
+    assert fault.name == "simulation beside the place: oxygen did not converge"
+
+
 def test_a_simulation_that_always_fails_gives_no_number(stand_in):
     optimum = optimise_dose(stand_in(hill, dies=lambda x: x[0] >= 0.0), starts=2)
     assert optimum.verdict == Verdict.FAILED_SIMULATION
@@ -321,7 +371,7 @@ def test_a_recorded_search_is_not_repeated(stand_in, method):
     plain = optimise_dose(program, method, starts=2)
     first = optimise_dose(program, method, starts=2, record=notebook)
     same_search(plain, first)
-    assert len(notebook.computed) == first.jacobian_calls + 2
+    assert len(notebook.computed) == first.jacobian_calls + 3  # the screening, and certificates at start and optimum
     notebook.computed.clear()
     broken = stand_in(lambda x: 1.0 / 0.0)  # nothing of it may be evaluated
     broken = dataclasses.replace(broken, limits=program.limits)

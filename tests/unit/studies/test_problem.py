@@ -65,6 +65,20 @@ def test_an_outcome_is_that_of_a_run_of_the_schedule(problem, wounded):
     assert peak <= 0.1 * (1.0 + blocked) <= peak + 0.1 / 100.0 * np.log(24) + 1e-12
 
 
+@pytest.mark.parametrize(("adjoint", "checkpoints"), [("saved", None), ("two-level", None), ("two-level", 3)])
+def test_a_run_is_cut_into_the_segments_that_were_asked_for(problem, monkeypatch, adjoint, checkpoints):
+    class Asked(Exception):
+        pass
+
+    def asked(*_, **how):
+        raise Asked(how["adjoint"], how["checkpoints"])
+
+    monkeypatch.setattr("hepatojax.studies.problem.simulate", asked)
+    with pytest.raises(Asked) as found:
+        dataclasses.replace(problem, adjoint=adjoint, checkpoints=checkpoints).evaluate(PLACE)
+    assert found.value.args == (adjoint, checkpoints)
+
+
 def test_names_say_which_limit_and_variable_is_which(problem):
     program = problem.program
     assert program.variables == ("start_h[0]", "cells_per_kg[0]")
@@ -89,6 +103,8 @@ def test_the_twin_has_its_fields_in_the_other_precision_and_the_rest_alike(wound
     [
         ({"aims": ()}, "aims: give at least one"),
         ({"adjoint": "backwards"}, "allowed: none, saved, two-level"),
+        ({"checkpoints": 4}, 'checkpoints is 4; only the adjoint "two-level" has them'),
+        ({"checkpoints": 5, "adjoint": "two-level"}, "checkpoints is 5; 24 macro-steps allow 1, 2, 3, 4, 6, 8, 12, 24"),
         ({"end_h": 71.0}, "whole number of macro-steps"),
         ({"end_h": 24.0}, "outside the run, which is 0..24 h"),
         ({"variables": (Variable("cells_per_kg[4]", 0.0, 1e6),)}, "the schedule has 1 infusions"),

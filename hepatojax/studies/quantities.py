@@ -1,0 +1,8 @@
+"""What is read of a schedule without a simulation. No JAX here, for the estimate of memory asks for it."""
+
+from hepatojax.scenario import ROUTES
+
+TOTAL, SPACING = "total_cells", "spacing_h"
+TOTALS = (TOTAL, *(f"total_{route}" for route in ROUTES))
+SINGLES = tuple(f"each_{route}" for route in ROUTES)
+OF_SCHEDULE = (*TOTALS, *SINGLES, SPACING)
