@@ -18,22 +18,25 @@ from jaxtyping import Array
 def hill(concentration: ArrayLike, half_saturation: ArrayLike, exponent: ArrayLike = 1.0) -> Array:
     """Hill response (c/K)^n / (1 + (c/K)^n), zero with zero slope at c <= 0 for n > 1.
 
+    Above K it is 1 / (1 + (K/c)^n), the same number without a power that overflows.
+
     Args:
         concentration: c [any unit], any shape.
         half_saturation: K, same unit, > 0.
-        exponent: n [-]; a plain 1 is the formula itself, without a power and without a guard below zero.
+        exponent: n [-]; a plain 1 is c / (K + c), without a power and without a guard below zero.
 
     Returns:
-        The response in [0, 1) [-], for c >= 0.
+        The response in [0, 1] [-], for c >= 0; it rounds to 1 far above K.
 
     Reference: BIOLOGY A1.
     """
-    ratio = jnp.asarray(concentration) / half_saturation
+    concentration = jnp.asarray(concentration)
     if isinstance(exponent, (int, float)) and exponent == 1.0:
-        return ratio / (1.0 + ratio)
-    positive = ratio > 0
-    power = jnp.where(positive, jnp.where(positive, ratio, 1.0) ** exponent, 0.0)
-    return power / (1.0 + power)
+        return concentration / (half_saturation + concentration)
+    above = concentration > half_saturation
+    ratio = jnp.where(above, half_saturation, concentration) / jnp.where(above, concentration, half_saturation)
+    power = safe_power(ratio, exponent)
+    return jnp.where(above, 1.0, power) / (1.0 + power)
 
 
 def positive_part(value: ArrayLike, smoothing: ArrayLike) -> Array:

@@ -88,6 +88,29 @@ def test_hill_starts_with_the_slope_of_its_power(dtype, exponent, at_zero):
     assert float(by_exponent) == 0.0  # 0^n is 0 at any n
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("exponent", [1.0, 1.5, 2.0, 4.0, 6.0])
+def test_hill_saturates_at_any_finite_concentration(dtype, exponent):
+    """H -> 1 with slopes n w / c, -n w / K and w ln(c / K), where w = q / (1 + q)^2 and q = (K / c)^n."""
+    half, n = jnp.asarray(0.25, dtype), jnp.asarray(exponent, dtype)
+    c = jnp.asarray([0.25, 0.5, 1e3, 1e10, 1e25, float(jnp.finfo(dtype).max)], dtype)
+    x, tiny = np.asarray(c, float), 1e3 * float(jnp.finfo(dtype).tiny)
+    weight = (0.25 / x) ** exponent / (1.0 + (0.25 / x) ** exponent) ** 2
+    np.testing.assert_allclose(hill(c, half, n), 1.0 / (1.0 + (0.25 / x) ** exponent), rtol=digits(dtype))
+    slopes = exponent * weight / x, -exponent * weight / 0.25, weight * (np.log(x) + np.log(4.0))
+    for k, exact in enumerate(slopes):
+        found = jax.vmap(jax.grad(hill, k), (0, None, None))(c, half, n)
+        np.testing.assert_allclose(found, exact, rtol=digits(dtype, 40.0), atol=tiny)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_hill_without_a_power_saturates_with_a_slope_below_that_of_its_logarithm(dtype):
+    c = jnp.asarray([1.0, 1e10, 1e25, float(jnp.finfo(dtype).max)], dtype)
+    np.testing.assert_allclose(hill(c, 0.25), 1.0 / (1.0 + 0.25 / np.asarray(c, float)), rtol=digits(dtype))
+    by_c, by_half = (jax.vmap(jax.grad(hill, k), (0, None))(c, jnp.asarray(0.25, dtype)) for k in (0, 1))
+    assert bool(((by_c >= 0.0) & (by_c <= 1.0 / c)).all()) and bool(((by_half <= 0.0) & (by_half >= -4.0)).all())
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.floats(-1e3, 1e3), st.floats(1e-3, 10.0))
 def test_smooth_positive_part_splits_a_number(y, e):
