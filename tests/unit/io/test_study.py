@@ -372,14 +372,15 @@ def test_a_journal_of_another_format_is_refused_and_left_as_it_is(tmp_path):
 
 
 def test_a_journal_of_another_program_is_refused_where_both_are_known(tmp_path):
-    with open_journal(tmp_path, {**HEADER, "source_revision": "abc"}) as journal:
+    was = "abc+changes.12"
+    with open_journal(tmp_path, {**HEADER, "source_revision": was}) as journal:
         journal.linearised(0, np.asarray([0.1]), lambda: linearised(1.0))
-    for revision in ("abc+changes", "def"):
+    for revision in ("abc", "abc+changes.34", "def", "def+unknown"):
         with pytest.raises(JournalError) as refused:
             open_journal(tmp_path, {**HEADER, "source_revision": revision}).__enter__()
-        assert f"another program (revision abc, this one is {revision}); choose another -o" in str(refused.value)
+        assert f"another program (revision {was}, this one is {revision}); choose another -o" in str(refused.value)
         assert "\n" not in str(refused.value)
-    for known in ({"source_revision": "abc"}, {"source_revision": ""}, {}):
+    for known in ({"source_revision": was}, {"source_revision": "abc+unknown"}, {"source_revision": ""}, {}):
         with open_journal(tmp_path, {**HEADER, **known}) as journal:
             journal.linearised(0, np.asarray([0.1]), never)
 
