@@ -42,7 +42,8 @@ INTEGRALS = (
 def diseased(scenario: Scenario, model: LiverModel) -> LiverModel:
     """The model of a healthy liver with the course of the disease, a toxin and the septa that it has left.
 
-    Day 0 comes `flare_lead_h` after the flare began. The constants of rest stay those of the lobule without septa.
+    The flare begins at `flare_start_h - flare_lead_h`, counted from day 0. The constants of rest stay those of the
+    lobule without septa.
 
     Args:
         scenario: its disease, and the septa of its lobule.

@@ -51,6 +51,13 @@ def test_a_flare_that_began_before_day_0_is_what_is_left_of_it(small_liver):
     model = diseased(Scenario(disease=spec), small_liver[0])
     for start, expected in ((-102.0, 1.0), (-96.0, 13.0), (0.0, 13.0), (234.0, 13.0), (237.0, 7.0), (240.0, 1.0)):
         assert float(model.disease.mean_activity(jnp.asarray(start), 6.0)) == pytest.approx(expected)
+    later = diseased(Scenario(disease=dataclasses.replace(spec, flare_start_h=240.0)), small_liver[0])
+    assert [float(later.disease.mean_activity(jnp.asarray(t), 6.0)) for t in (138.0, 144.0, 474.0, 480.0)] == [
+        1,
+        13,
+        13,
+        1,
+    ]
     assert model.lobule is small_liver[0].lobule and scarred(LobuleSpec(), model.lobule) is model.lobule
 
 
