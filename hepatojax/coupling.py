@@ -38,7 +38,7 @@ from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import Grid
 from hepatojax.state import Circulation, QuasiSteady
 from hepatojax.status import Status
-from hepatojax.tissue.arrival import Arrival, unit_arrival
+from hepatojax.tissue.arrival import Capture, unit_arrival
 from hepatojax.tissue.flow import Flow, superficial_speed
 from hepatojax.tissue.oxygen import Oxygen, OxygenParameters, mixed_inlet_mmHg, pressure_of, solve_oxygen
 from hepatojax.tissue.perfusion import Perfusion, solve_perfusion
@@ -304,7 +304,7 @@ def _evidence(
     oxygen: Oxygen,
     carriage: OxygenParameters,
     signals: dict[str, Signal],
-    arrival: Arrival,
+    arrival: Capture,
 ) -> Evidence:
     """Balances of oxygen and signals from the solvers' own ledger terms, their statistics, the first failure."""
     terms = {"oxygen": {"inflow": oxygen.inflow, "outflow": oxygen.outflow, "uptake": oxygen.uptake}}
@@ -331,7 +331,7 @@ def _evidence(
 
 
 def _first_of_solves(
-    grid: Grid, perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal], arrival: Arrival
+    grid: Grid, perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal], arrival: Capture
 ) -> Failure:
     """In the order of the solves, since one that failed may spoil those after it."""
     solved = [
@@ -346,7 +346,7 @@ def _first_of_solves(
 
 
 def _statistics(
-    perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal], arrival: Arrival
+    perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal], arrival: Capture
 ) -> dict[str, Float[Array, ""]]:
     """Of each solve, in float64; of the signals the largest of all, and the residual of each."""
     residuals = {f"signal_residual_{name}": s.residual.astype(jnp.float64) for name, s in signals.items()}
