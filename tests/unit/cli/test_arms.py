@@ -19,8 +19,8 @@ import pytest
 from hepatojax.build import Study
 from hepatojax.cli import arms
 from hepatojax.cli.main import exit_code
-from hepatojax.coupling import NOWHERE
 from hepatojax.endpoints import ENDPOINTS
+from hepatojax.failure import NOWHERE
 from hepatojax.io.results import RunWriter, open_run
 from hepatojax.io.run_folder import RunFolderLocked, arm_folder, locked
 from hepatojax.io.vtkhdf import RunHeader, Series
@@ -49,10 +49,10 @@ def part_until(time_h: float, status: Status = Status.OK, step_h: float = 6.0) -
         "state": SimpleNamespace(quasi_steady=SimpleNamespace(oxygen=np.zeros((1, 1, 1))), step=round(time_h / step_h)),
         "ledger": Ledger(terms={}, gained={}, error={}),
         "statistics": {},
-        "status": np.asarray(int(status)),
-        "failed_step": np.asarray(0),
-        "failed_field": np.asarray(0),
-        "failed_voxel": np.full(3, NOWHERE),
+        "status": jnp.asarray(int(status)),
+        "failed_step": jnp.asarray(0),
+        "failed_field": jnp.asarray(0),
+        "failed_voxel": jnp.full(3, NOWHERE),
         "failed_statistics": {},
     }
     for name, value in values.items():
