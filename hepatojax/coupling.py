@@ -9,26 +9,23 @@ licenses MSC. Where cells from the blood settle needs the flow and the debris on
 from __future__ import annotations
 
 from collections.abc import Iterable
-from functools import partial
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 from jax.typing import ArrayLike
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Float
 
 from hepatojax.biology.secretion import SIGNALS
 from hepatojax.body.circulation import Inflow, arterial_share, liver_inflow
 from hepatojax.body.plasma import domain_closure
+from hepatojax.failure import Failure, failure, first_failure
 from hepatojax.mechanism import MEAN, Fields, pytree
 from hepatojax.model import (
-    BODY_STATES,
     ENERGY,
     HGF_SECRETION,
     LICENSING,
-    POOLS,
     SECRETION,
-    VOXEL_STATES,
     LiverModel,
     evaluate,
     structure,
@@ -38,32 +35,12 @@ from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import Grid
 from hepatojax.state import Circulation, QuasiSteady
 from hepatojax.status import Status
-from hepatojax.tissue.arrival import Arrival, unit_arrival
+from hepatojax.tissue.arrival import Capture, unit_arrival
 from hepatojax.tissue.flow import Flow, superficial_speed
 from hepatojax.tissue.oxygen import Oxygen, OxygenParameters, mixed_inlet_mmHg, pressure_of, solve_oxygen
 from hepatojax.tissue.perfusion import Perfusion, solve_perfusion
 from hepatojax.tissue.signals import BodyClosure, Signal, SignalParameters, solve_signal
 from hepatojax.units import SECONDS_PER_HOUR
-
-STATES_AT_FAULT = (*VOXEL_STATES, *BODY_STATES, "liver_volume", *POOLS)
-FIELDS_AT_FAULT = ("", "pressure", "oxygen", *SIGNALS, "arrival", "occupancy", *STATES_AT_FAULT)
-NOWHERE = -1
-
-
-@pytree
-class Failure:
-    """The first failure of a macro-step and its place, small enough to be kept of every step.
-
-    Attributes:
-        status: `Status` code.
-        field: index into `FIELDS_AT_FAULT`, 0 for none.
-        voxel: (z, y, x) of the largest imbalance or of the first wrong value, counted from 0; `NOWHERE` where none is
-            known.
-    """
-
-    status: Int[Array, "*t"]
-    field: Int[Array, "*t"]
-    voxel: Int[Array, "*t 3"]
 
 
 @pytree
@@ -304,7 +281,7 @@ def _evidence(
     oxygen: Oxygen,
     carriage: OxygenParameters,
     signals: dict[str, Signal],
-    arrival: Arrival,
+    arrival: Capture,
 ) -> Evidence:
     """Balances of oxygen and signals from the solvers' own ledger terms, their statistics, the first failure."""
     terms = {"oxygen": {"inflow": oxygen.inflow, "outflow": oxygen.outflow, "uptake": oxygen.uptake}}
@@ -331,7 +308,7 @@ def _evidence(
 
 
 def _first_of_solves(
-    grid: Grid, perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal], arrival: Arrival
+    grid: Grid, perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal], arrival: Capture
 ) -> Failure:
     """In the order of the solves, since one that failed may spoil those after it."""
     solved = [
@@ -346,7 +323,7 @@ def _first_of_solves(
 
 
 def _statistics(
-    perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal], arrival: Arrival
+    perfusion: Perfusion, oxygen: Oxygen, signals: dict[str, Signal], arrival: Capture
 ) -> dict[str, Float[Array, ""]]:
     """Of each solve, in float64; of the signals the largest of all, and the residual of each."""
     residuals = {f"signal_residual_{name}": s.residual.astype(jnp.float64) for name, s in signals.items()}
@@ -375,43 +352,3 @@ def largest(values: Iterable[Array]) -> Float[Array, ""]:
         The largest entry of all [their unit].
     """
     return jnp.max(jnp.stack([jnp.max(value).astype(jnp.float64) for value in values]))
-
-
-def failure(
-    status: Status | Array, field: str | Array = "", cell: Array | None = None, grid: Grid | None = None
-) -> Failure:
-    """A failure at its place.
-
-    Args:
-        status: what happened, `Status` code.
-        field: name, or index into `FIELDS_AT_FAULT`.
-        cell: flat index in the grid, where one is known; negative for none.
-        grid: that the index counts in; without it there is no place.
-
-    Returns:
-        The failure, with (z, y, x) of the cell or `NOWHERE`.
-    """
-    number = FIELDS_AT_FAULT.index(field) if isinstance(field, str) else field
-    voxel = jnp.full(3, NOWHERE, jnp.int32)
-    if cell is not None and grid is not None:
-        _, ny, nx = grid.shape
-        flat = cell.astype(jnp.int32)
-        row = lax.div(flat, jnp.int32(nx))
-        place = jnp.stack([lax.div(row, jnp.int32(ny)), lax.rem(row, jnp.int32(ny)), lax.rem(flat, jnp.int32(nx))])
-        voxel = jnp.where(cell < 0, voxel, place)
-    return Failure(jnp.asarray(status, jnp.int32), jnp.asarray(number, jnp.int32), voxel)
-
-
-def first_failure(*tests: tuple[Array, Failure]) -> Failure:
-    """That of the first test that did not pass, `Status.OK` if all did.
-
-    Args:
-        tests: whether each passed, and its failure, in the order of precedence.
-
-    Returns:
-        The failure, without a branch, so that it may be traced.
-    """
-    first = failure(Status.OK)
-    for passed, failed in reversed(tests):
-        first = jax.tree.map(partial(jnp.where, passed), first, failed)
-    return first

@@ -14,23 +14,14 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from hepatojax.biology.stem_cells import plugging_within
 from hepatojax.body.biodistribution import ORGANS, PoolCourse, Trapped, deaths_per_hour, distribute
 from hepatojax.body.immune_memory import educated_outside
-from hepatojax.coupling import (
-    FIELDS_AT_FAULT,
-    NOWHERE,
-    STATES_AT_FAULT,
-    Evidence,
-    Failure,
-    failure,
-    first_failure,
-    largest,
-    solve_quasi_steady,
-)
+from hepatojax.coupling import Evidence, largest, solve_quasi_steady
 from hepatojax.endpoints import endpoints_of
+from hepatojax.failure import Failure, failure, first_failure, wrong_value
 from hepatojax.mechanism import Arrival, Fields, Rates, pytree
 from hepatojax.model import (
     BODY_STATES,
@@ -121,6 +112,7 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
     """
     step_h = model.numerics.macro_step_h
     start_h = state.step.astype(jnp.float64) * step_h
+    unsound = wrong_value(model.grid, state, lowest=-jnp.inf)  # looked for here, as it would spoil every solve
     states = {**state.voxel, **{name: state.body[name] for name in BODY_STATES}}
     courses, trapped = _distribute(model, state, schedule, start_h, state.voxel["debris"])
     given = _given(model, start_h, courses)
@@ -152,7 +144,7 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
         endpoints=endpoints_of(model, Fields({**final, "blocked_peak": peak}), solved, evidence),
         ledger=_ledger(model, state, following, courses, budgets, evidence),
         statistics={**evidence.statistics, **motion},
-        failure=_failure(model, evidence.failure, unmoved, following),
+        failure=_failure(model, (unsound, evidence.failure, unmoved), following),
     )
     return following, report
 
@@ -397,37 +389,12 @@ def _cells(model: LiverModel, state: LiverState, kind: str) -> Array:
     return litres * liver + sum((state.body[f"{kind}_{organ}"] for organ in ORGANS), jnp.zeros(()))
 
 
-def _failure(model: LiverModel, solves: Failure, unmoved: Failure, state: LiverState) -> Failure:
-    """First failure: of a solve, of the motion, of a value, or of a liver too dead for its numbers to mean anything."""
+def _failure(model: LiverModel, found: tuple[Failure, ...], state: LiverState) -> Failure:
+    """First failure: one found on the way, a wrong value at the end, or a liver too dead for its numbers to count."""
     living = state.body["liver_volume"] * model.grid.mean(state.voxel["quiescent"] + state.voxel["primed"])
     alive = living >= model.parameters.growth.dead_liver
-    return first_failure(
-        (solves.status == Status.OK, solves),
-        (unmoved.status == Status.OK, unmoved),
-        _unsound(model.grid, state),
-        (alive, failure(Status.DEAD_LIVER)),
-    )
-
-
-def _unsound(grid: Grid, state: LiverState) -> tuple[Bool[Array, ""], Failure]:
-    """Whether every value is finite and positive, and the first that is not; it is sought only where there is one."""
-    states = lax.stop_gradient({**state.voxel, **state.body})
-    finite = jnp.stack([jnp.isfinite(states[name]).all() for name in STATES_AT_FAULT])
-    positive = jnp.stack([(states[name] >= 0).all() for name in STATES_AT_FAULT])
-    all_finite = finite.all()
-    sound = jnp.where(all_finite, positive, finite)
-    first = jnp.argmin(sound)
-
-    def first_cell() -> Array:
-        wrong = jnp.zeros(grid.shape, bool)
-        for number, name in enumerate(VOXEL_STATES):
-            values = states[name]
-            wrong |= (first == number) & ~jnp.where(all_finite, values >= 0, jnp.isfinite(values))
-        return jnp.where(first < len(VOXEL_STATES), jnp.argmax(wrong), NOWHERE)
-
-    cell = lax.cond(sound.all(), lambda: jnp.asarray(NOWHERE, first.dtype), first_cell)
-    status = jnp.where(all_finite, int(Status.NEGATIVE_STATE), int(Status.NOT_FINITE))
-    return sound.all(), failure(status, first + FIELDS_AT_FAULT.index(STATES_AT_FAULT[0]), cell, grid)
+    every = ((each.status == Status.OK, each) for each in (*found, wrong_value(model.grid, state)))
+    return first_failure(*every, (alive, failure(Status.DEAD_LIVER)))
 
 
 def advance(

@@ -16,7 +16,8 @@ import numpy as np
 from jaxtyping import Array
 
 from hepatojax.assembly import build_lobule, resting_model
-from hepatojax.macro_step import advance_jitted
+from hepatojax.failure import sentence
+from hepatojax.macro_step import StepReport, advance_jitted
 from hepatojax.model import BODY_STATES, POOLS, VOXEL_STATES, Disease, LiverModel
 from hepatojax.parameters.registry import Parameters
 from hepatojax.presets import Presets, digest, kept
@@ -26,6 +27,7 @@ from hepatojax.status import SimulationError, Status
 from hepatojax.therapy.schedule import schedule_of
 from hepatojax.tissue.geometry import Lobule
 from hepatojax.tissue.heterogeneity import fibrotic_septa
+from hepatojax.units import HOURS_PER_DAY
 
 COLUMN_CELLS = 12
 CHRONIC_STEPS_PER_DAY = 2
@@ -42,7 +44,8 @@ INTEGRALS = (
 def diseased(scenario: Scenario, model: LiverModel) -> LiverModel:
     """The model of a healthy liver with the course of the disease, a toxin and the septa that it has left.
 
-    Day 0 comes `flare_lead_h` after the flare began. The constants of rest stay those of the lobule without septa.
+    The flare begins at `flare_start_h - flare_lead_h`, counted from day 0. The constants of rest stay those of the
+    lobule without septa.
 
     Args:
         scenario: its disease, and the septa of its lobule.
@@ -183,7 +186,7 @@ def chronic_column(scenario: Scenario, parameters: Parameters, presets: Presets 
         model = dataclasses.replace(model, disease=Disease(spec.activity))
         count = round(spec.chronic_days * CHRONIC_STEPS_PER_DAY)
         state, (reports, _) = advance_jitted(model, state, schedule_of(()), count, count, (), "none")
-        require_success(reports.status)
+        require_success(model, state, reports, "column of the chronic illness")
         return Column(model.lobule.zone, state.voxel, state.body)
 
     none = jnp.zeros(())
@@ -236,23 +239,29 @@ def relaxed(scenario: Scenario, model: LiverModel, state: LiverState) -> LiverSt
     untreated = schedule_of((), max(rows, 1))
     for count in counts:
         state, (reports, _) = advance_jitted(model, state, untreated, count, count, run.fields, "none")
-        require_success(reports.status)
+        require_success(model, state, reports, "lobule on the grid")
     return state.replace(body={**state.body, **dict.fromkeys(INTEGRALS, jnp.zeros(()))})
 
 
-def require_success(status: Array) -> None:
+def require_success(model: LiverModel, state: LiverState, reports: StepReport, course: str) -> None:
     """Stop at the first failure of a course before day 0.
 
     Args:
-        status: `Status` code of each macro-step, (t,).
+        model: its macro-step [h].
+        state: after the last of the macro-steps, whose count gives the days.
+        reports: of every macro-step, (t, ...).
+        course: what was computed.
 
     Raises:
-        SimulationError: which solve failed.
+        SimulationError: what failed, in which course and on which day of it, in which field and at which voxel.
     """
-    failed = np.flatnonzero(np.asarray(status))
+    failed = np.flatnonzero(np.asarray(reports.status))
     if failed.size:
-        code = Status(int(np.asarray(status)[failed[0]]))
-        raise SimulationError(code, f"before day 0: {code.describe()}")
+        first = failed[0]
+        found, statistics = jax.tree.map(lambda leaf: leaf[first], (reports.failure, reports.statistics))
+        steps = int(state.step) - len(reports.status) + 1 + first
+        where = f"before day 0, {course}, day {steps * model.numerics.macro_step_h / HOURS_PER_DAY:.6g}"
+        raise SimulationError(Status(int(found.status)), f"{where}: {sentence(found, statistics)}")
 
 
 def resected(spec: DiseaseSpec, state: LiverState) -> LiverState:

@@ -142,10 +142,11 @@ class DiseaseSpec:
         start: "healthy", or "chronic" (`chronic_days` at constant `activity`).
         activity: of the cause (virus, alcohol, autoimmunity), 0 in health, 1 in decompensated cirrhosis [-].
         chronic_days: time under the cause before day 0 [d].
-        flare: activity added from `flare_start_h` on for `flare_duration_h` [-].
+        flare: activity added from `flare_start_h - flare_lead_h` on for `flare_duration_h` [-].
         flare_start_h: when the flare begins, on the clock of the infusions, had it no lead [h].
         flare_duration_h: length of the flare [h].
-        flare_lead_h: time of flare that has passed at day 0 (a patient is treated when the failure shows) [h].
+        flare_lead_h: by how much it begins earlier (a patient is treated when the failure shows); with
+            `flare_start_h` 0 what has passed of it at day 0 [h].
         resected_fraction: share of the lobules removed at day 0 [-].
         lesion_fraction: share of hepatocytes necrotic at day 0 where the zone coordinate is at or above
             `lesion_from_zone` [-].

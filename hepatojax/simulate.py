@@ -16,21 +16,13 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
-from hepatojax.coupling import FIELDS_AT_FAULT, NOWHERE
+from hepatojax.failure import Failure, sentence
 from hepatojax.macro_step import StepReport, advance, advance_jitted
 from hepatojax.mechanism import Fields, pytree
 from hepatojax.model import LiverModel
 from hepatojax.state import LiverState
 from hepatojax.status import SimulationError, Status
 from hepatojax.therapy.schedule import DoseSchedule
-
-_SOLVES = {  # status -> the solve whose statistics say how badly, its count, and what its residual is a share of
-    Status.PRESSURE_NOT_CONVERGED: ("pressure", "iterations", "the inflow"),
-    Status.OXYGEN_NOT_CONVERGED: ("oxygen", "newton_steps", "the inflow"),
-    Status.SIGNALS_NOT_CONVERGED: ("signal", "sweeps", "what is made"),
-    Status.ARRIVAL_NOT_CONVERGED: ("arrival", "iterations", "the inflow"),
-    Status.MOTION_NOT_CONVERGED: ("motion", "iterations", "the right-hand side"),
-}
 
 
 @dataclass(frozen=True)
@@ -87,9 +79,9 @@ class Solution:
         state: at the end, a start for another run.
         ledger: see `Ledger`.
         statistics: solver -> largest iteration count and relative residual [-] of the run.
-        status: `Status` code of the first failure, see `hepatojax.coupling.Failure`.
+        status: `Status` code of the first failure, see `hepatojax.failure.Failure`.
         failed_step: macro-step of that failure, counted from 0 within this solution; 0 without a failure.
-        failed_field: field where it struck, as an index into `FIELDS_AT_FAULT`; 0 for none.
+        failed_field: field where it struck, as an index into `hepatojax.failure.FIELDS_AT_FAULT`; 0 for none.
         failed_voxel: (z, y, x) where it struck, `NOWHERE` where no place is known.
         failed_statistics: as `statistics`, of that macro-step.
     """
@@ -118,28 +110,10 @@ class Solution:
 
     def message(self) -> str:
         """One sentence on how the run ended: what failed, when, how badly, in which field and at which voxel."""
-        status = Status(int(self.status))
-        if status == Status.OK:
+        if int(self.status) == Status.OK:
             return "ok"
-        voxel = tuple(int(i) for i in self.failed_voxel)
-        return status.describe(
-            time_h=float(self.times_h[int(self.failed_step)]),
-            field=FIELDS_AT_FAULT[int(self.failed_field)] or None,
-            voxel=None if NOWHERE in voxel else voxel,
-            **self._how_badly(status),
-        )
-
-    def _how_badly(self, status: Status) -> dict[str, Any]:
-        """Residual and iterations of the solve that failed, as `Status.describe` takes them; empty for no solve."""
-        if status not in _SOLVES:
-            return {}
-        solve, count, whole = _SOLVES[status]
-        of_one = f"_{FIELDS_AT_FAULT[int(self.failed_field)]}" if solve == "signal" else ""
-        return {
-            "residual": float(self.failed_statistics[f"{solve}_residual{of_one}"]),
-            "relative_to": whole,
-            "iterations": int(self.failed_statistics[f"{solve}_{count}"]),
-        }
+        found = Failure(self.status, self.failed_field, self.failed_voxel)
+        return sentence(found, self.failed_statistics, float(self.times_h[int(self.failed_step)]))
 
 
 def simulate(

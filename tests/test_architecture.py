@@ -9,6 +9,7 @@ import graphlib
 import re
 import statistics
 import tomllib
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -29,7 +30,19 @@ LAYERS = (
     {"mechanism", "parameters", "numerics"},
     {"tissue", "biology", "body", "therapy"},
     set(),
-    {"state", "model", "coupling", "macro_step", "endpoints", "presets", "rest", "assembly", "onset", "build"},
+    {
+        "state",
+        "model",
+        "failure",
+        "coupling",
+        "macro_step",
+        "endpoints",
+        "presets",
+        "rest",
+        "assembly",
+        "onset",
+        "build",
+    },
     {"simulate"},
     {"studies", "clinic", "io"},
     {"report", "checks", "cli"},
@@ -193,6 +206,12 @@ def test_pointwise_rooms_know_no_grid():
 def test_no_import_cycle():
     graph = {module: set(imported_modules(tree)) - {module} for module, tree in TREES.items() if room(module)}
     list(graphlib.TopologicalSorter(graph).static_order())
+
+
+def test_the_model_has_one_class_of_a_name():
+    model = (tree for module, tree in TREES.items() if layer(module) < LAYERS.index({"studies", "clinic", "io"}))
+    names = Counter(node.name for tree in model for node in tree.body if isinstance(node, ast.ClassDef))
+    none([f"{name} is the name of {count} classes" for name, count in names.items() if count > 1 and name[0] != "_"])
 
 
 def test_functions_and_files_are_short():

@@ -47,7 +47,7 @@ from hepatojax.units import HOURS_PER_DAY
 ENTERING = ("inflow", "secreted", "supplied", "infused")
 _COMPILE_EVENTS = "/jax/core/compile/"
 _KIB_PER_MIB = 1024.0
-_LAST_STAGE = {"healthy": "start state", "chronic": "flare on the grid and compilation"}
+LAST_STAGE = {"healthy": "start state", "chronic": "flare on the grid and compilation"}
 _UNITS_OF_SERIES = {endpoint.name: Quantity(endpoint.unit, endpoint.meaning) for endpoint in ENDPOINTS.values()}
 _UNITS_OF_FIELDS = {
     **{spec.name: Quantity(spec.unit, spec.meaning) for spec in SPECIFICATIONS},
@@ -213,7 +213,7 @@ def _prepared(scenario: Scenario, image: np.ndarray | None, *, quiet: bool, stop
         prepare(scenario, presets, image, tell)
         if stopped:
             return None
-        tell(_LAST_STAGE[scenario.disease.start])
+        tell(LAST_STAGE[scenario.disease.start])
         return build_study(scenario, presets, image)
 
 

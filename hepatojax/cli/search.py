@@ -19,10 +19,10 @@ from typing import Any
 import numpy as np
 
 from hepatojax.build import build_study
-from hepatojax.cli.arms import prepare, run_arms
+from hepatojax.cli.arms import LAST_STAGE, prepare, run_arms
 from hepatojax.cli.device import preset_folder
 from hepatojax.cli.output import write_errors
-from hepatojax.cli.progress import LINE_EVERY_S
+from hepatojax.cli.progress import LINE_EVERY_S, stages
 from hepatojax.cli.run import StoppedOnRequest
 from hepatojax.io.presets import PresetFolder
 from hepatojax.io.provenance import provenance, source_revision
@@ -143,7 +143,9 @@ def _found(
     how = study.optimise
     with open_journal(output, header, interrupt) as journal:
         _forget(output)
-        problem = problem_of(study, parts, image)
+        problem = problem_of(study, parts, image, quiet=quiet)
+        if not quiet:
+            print("the start state is ready; now the program is compiled, then come the places", flush=True)
         progress = SearchProgress(journal, how.starts, quiet=quiet)
         return optimise_dose(
             problem,
@@ -172,13 +174,14 @@ def _forget(output: Path) -> None:
     remove_files(output, (*figures, SCENARIO_FILE, OPTIMUM_FILE))
 
 
-def problem_of(study: Study, parts: StudyParts, image: np.ndarray | None) -> DoseProblem:
-    """The problem of a study, with the start state that presets keep.
+def problem_of(study: Study, parts: StudyParts, image: np.ndarray | None, *, quiet: bool) -> DoseProblem:
+    """The problem of a study, with the start state that presets keep; each stage is told.
 
     Args:
         study: checked.
         parts: its aims, limits and variables.
         image: labels (nz, ny, nx) of the geometry "labels".
+        quiet: True tells nothing.
 
     Returns:
         The problem on the study's grid, from day 0 to the end of the run [h].
@@ -187,8 +190,10 @@ def problem_of(study: Study, parts: StudyParts, image: np.ndarray | None) -> Dos
         SimulationError: there is no start state.
     """
     presets = PresetFolder(preset_folder())
-    prepare(study.scenario, presets, image)
-    built = build_study(study.scenario, presets, image)
+    with stages("preparing", quiet=quiet) as tell:
+        prepare(study.scenario, presets, image, tell)
+        tell(LAST_STAGE[study.scenario.disease.start])
+        built = build_study(study.scenario, presets, image)
     return DoseProblem(
         built.model,
         built.state,

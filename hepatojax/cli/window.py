@@ -104,7 +104,8 @@ def _windows(
     from hepatojax.parameters.registry import registry_of
     from hepatojax.studies.window import amplification_factors, windows_by
 
-    problem, parameters, asked = problem_of(study, parts, image), registry_of(study.scenario), study.window
+    problem = problem_of(study, parts, image, quiet=quiet)
+    parameters, asked = registry_of(study.scenario), study.window
     scarred = study.scenario.lobule.fibrotic_septa > 0
     healthy = build_lobule(study.scenario, parameters, image) if scarred else None
     factors = amplification_factors(parameters, asked.factors, healthy)

@@ -20,8 +20,11 @@ from pathlib import Path
 DISCLAIMER = "Research software; not a medical device; not for diagnosis, dosing or any clinical decision."
 PACKAGES = ("hepatojax", "jax", "jaxlib", "numpy", "scipy", "h5py", "pydantic")
 SCHEMA_VERSION = "1"
+UNKNOWN = "+unknown"
+SOURCE_TREE = Path(__file__).resolve().parents[2]
 _FLAG_PREFIXES = ("JAX_", "XLA_", "CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS")
 _GIT_TIMEOUT_S = 5.0
+_DIGITS_OF_CHANGES = 12
 
 
 def provenance(
@@ -77,28 +80,54 @@ def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def source_revision() -> str:
-    """Git commit of the source tree, with "+changes" if files differ from it; empty for an installed package.
+def source_revision(root: Path = SOURCE_TREE) -> str:
+    """Git commit of the source tree, with "+changes.HASH" if files differ from it; empty for an installed package.
+
+    Args:
+        root: of the tree; that of this package by default.
 
     Returns:
-        40 digits; files that git does not track are no change. Empty too where git is missing, slow or refuses.
+        40 digits; files that git does not track are no change. HASH is the beginning of the SHA-256 of the difference.
+        "+unknown" follows where git knows the commit but fails or is slow to compare; empty where it is missing.
+
+    Reference: RELIABILITY 2.3.
     """
-    root = Path(__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return ""
-    commit = _git(root, "rev-parse", "HEAD")
-    return f"{commit}+changes" if commit and _git(root, "status", "--porcelain", "--untracked-files=no") else commit
+    commit = _git(root, "rev-parse", "HEAD") if (root / ".git").exists() else None
+    return f"{commit.decode().strip()}{_changes(root)}" if commit else ""
 
 
-def _git(root: Path, *arguments: str) -> str:
-    """Output of a git command; empty where git is missing, slow or refuses."""
+def same_revision(one: str, other: str) -> bool:
+    """Whether two source revisions may be the same program: what is not known of them does not tell them apart.
+
+    Args:
+        one: of `source_revision`.
+        other: the same.
+
+    Returns:
+        False only where both commits are known and differ, or both differences from one commit are.
+    """
+    if one.endswith(UNKNOWN) or other.endswith(UNKNOWN):
+        one, other = one.partition("+")[0], other.partition("+")[0]
+    return not (one and other) or one == other
+
+
+def _changes(root: Path) -> str:
+    """What tells a tree from its commit; empty for one without changes."""
+    difference = _git(root, "diff", "--binary", "--no-ext-diff", "--no-textconv", "--no-color", "HEAD")
+    if difference is None:
+        return UNKNOWN
+    return f"+changes.{hashlib.sha256(difference).hexdigest()[:_DIGITS_OF_CHANGES]}" if difference else ""
+
+
+def _git(root: Path, *arguments: str) -> bytes | None:
+    """Output of a git command; None where git is missing, slow or refuses."""
     try:
         done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=_GIT_TIMEOUT_S, check=True
+            ["git", "-C", str(root), *arguments], capture_output=True, timeout=_GIT_TIMEOUT_S, check=True
         )
     except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.strip()
+        return None
+    return done.stdout
 
 
 def _version(package: str) -> str:

@@ -17,6 +17,7 @@ import socket
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -151,13 +152,18 @@ def remove_summary(folder: Path) -> None:
 def remove_files(folder: Path, names: Iterable[str]) -> None:
     """Take back files that an earlier command has left in a folder or below it, in this order, as far as they exist.
 
+    What is removed from one folder is synchronised before the next is touched, so that no power loss brings back a file
+    without those after it.
+
     Args:
-        folder: owned by the caller; its own names are synchronised at the end, those of folders below it are not.
-        names: paths relative to the folder.
+        folder: owned by the caller.
+        names: paths relative to the folder; those of one folder stand together.
     """
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
-    synchronise_folder(folder)
+    for parent, paths in groupby((folder / name for name in names), key=lambda path: path.parent):
+        for path in paths:
+            path.unlink(missing_ok=True)
+        if parent.is_dir():
+            synchronise_folder(parent)
 
 
 def write_scenario(folder: Path, text: str) -> Path:

@@ -18,22 +18,25 @@ from jaxtyping import Array
 def hill(concentration: ArrayLike, half_saturation: ArrayLike, exponent: ArrayLike = 1.0) -> Array:
     """Hill response (c/K)^n / (1 + (c/K)^n), zero with zero slope at c <= 0 for n > 1.
 
+    Above K it is 1 / (1 + (K/c)^n), the same number without a power that overflows.
+
     Args:
         concentration: c [any unit], any shape.
         half_saturation: K, same unit, > 0.
-        exponent: n [-]; a plain 1 is the formula itself, without a power and without a guard below zero.
+        exponent: n [-]; a plain 1 is c / (K + c), without a power and without a guard below zero.
 
     Returns:
-        The response in [0, 1) [-], for c >= 0.
+        The response in [0, 1] [-], for c >= 0; it rounds to 1 far above K.
 
     Reference: BIOLOGY A1.
     """
-    ratio = jnp.asarray(concentration) / half_saturation
+    concentration = jnp.asarray(concentration)
     if isinstance(exponent, (int, float)) and exponent == 1.0:
-        return ratio / (1.0 + ratio)
-    positive = ratio > 0
-    power = jnp.where(positive, jnp.where(positive, ratio, 1.0) ** exponent, 0.0)
-    return power / (1.0 + power)
+        return concentration / (half_saturation + concentration)
+    above = concentration > half_saturation
+    ratio = jnp.where(above, half_saturation, concentration) / jnp.where(above, concentration, half_saturation)
+    power = safe_power(ratio, exponent)
+    return jnp.where(above, 1.0, power) / (1.0 + power)
 
 
 def positive_part(value: ArrayLike, smoothing: ArrayLike) -> Array:
@@ -103,7 +106,7 @@ def safe_ratio(numerator: ArrayLike, denominator: ArrayLike) -> Array:
 def decay_mean(decay: Array) -> Array:
     """Mean of exp(-z s) over s in 0..1: (1 - exp(-z)) / z, 1 at z = 0.
 
-    What is left at the end of a step of an even supply that decays at a constant rate; a series near zero.
+    What is left at the end of a step of an even supply that decays at a constant rate; a series up to z = 1.
 
     Args:
         decay: z, rate times step [-], any shape.
@@ -111,9 +114,8 @@ def decay_mean(decay: Array) -> Array:
     Returns:
         The mean [-], in (0, 1] for z >= 0.
     """
-    large = jnp.abs(decay) > _series_limit(decay)
-    safe = jnp.where(large, decay, 1.0)
-    return jnp.where(large, -jnp.expm1(-safe) / safe, 1.0 - decay * (0.5 - decay * (1.0 / 6.0 - decay / 24.0)))
+    large, safe, small = _by_size(decay)
+    return jnp.where(large, -jnp.expm1(-safe) / safe, 1.0 - _deficit_series(small))
 
 
 def decay_deficit(decay: Array) -> Array:
@@ -125,12 +127,20 @@ def decay_deficit(decay: Array) -> Array:
     Returns:
         The share [-], in [0, 1) for z >= 0; z / 2 near zero.
     """
-    large = jnp.abs(decay) > _series_limit(decay)
-    safe = jnp.where(large, decay, 1.0)
-    series = decay * (0.5 - decay * (1.0 / 6.0 - decay * (1.0 / 24.0 - decay / 120.0)))
-    return jnp.where(large, 1.0 + jnp.expm1(-safe) / safe, series)
+    large, safe, small = _by_size(decay)
+    return jnp.where(large, 1.0 + jnp.expm1(-safe) / safe, _deficit_series(small))
 
 
-def _series_limit(value: Array) -> float:
-    """Below this argument four terms of the exponential series are exact to round-off."""
-    return float(jnp.finfo(value.dtype).eps) ** 0.25
+def _by_size(decay: Array) -> tuple[Array, Array, Array]:
+    """Where the closed form holds, and the arguments of it and of the series, each harmless where the other holds."""
+    large = jnp.abs(decay) > 1.0
+    return large, jnp.where(large, decay, 1.0), jnp.where(large, 0.0, decay)
+
+
+def _deficit_series(decay: Array) -> Array:
+    """z/2! - z^2/3! + z^3/4! - ..., up to z = 1 exact to round-off; the closed form cancels there, by 2 / z."""
+    terms = 10 if jnp.finfo(decay.dtype).bits == 32 else 18
+    series = jnp.ones_like(decay)
+    for k in range(terms, 1, -1):
+        series = 1.0 - decay * (1.0 / (k + 1)) * series
+    return 0.5 * decay * series

@@ -27,7 +27,7 @@ Scalar: TypeAlias = Any
 
 EVIDENCE = ("literature", "recalled", "derived", "assumed", "fitted")
 REQUIRED = ("value", "unit", "low", "high", "species", "evidence", "source", "meaning")
-OPTIONAL = ("outside", "off")
+OPTIONAL = ("off",)
 
 T = TypeVar("T")
 
@@ -50,7 +50,6 @@ class ParameterRow:
         evidence: one of `EVIDENCE`, how good the source is.
         source: where the value stands or how it was found.
         meaning: one line for tables.
-        outside: why the value of the file lies outside its range; empty where it does not.
         off: a value outside low..high that switches the mechanism off.
         overridden: True where a scenario set the value.
     """
@@ -64,7 +63,6 @@ class ParameterRow:
     evidence: str
     source: str
     meaning: str
-    outside: str = ""
     off: float | None = None
     overridden: bool = False
 
@@ -275,7 +273,7 @@ def _resolve(name: str, leaf: Mapping[str, Any], species: str) -> ParameterRow:
         raise ParameterError(f"{name}: evidence {keys['evidence']!r} is not one of {', '.join(EVIDENCE)}")
     numbers = {key: _number(name, keys[key]) for key in ("value", "low", "high", "off") if key in keys}
     row = ParameterRow(name=name, **(keys | numbers))
-    if not (row.outside or row.allows(row.value)) or row.low > row.high:
+    if not row.allows(row.value) or row.low > row.high:
         raise ParameterError(_out_of_range(row, row.value))
     return row
 

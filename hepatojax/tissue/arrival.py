@@ -23,7 +23,7 @@ from hepatojax.tissue.transport import upwind
 
 
 @pytree
-class Arrival:
+class Capture:
     """Where carried cells are captured.
 
     Attributes:
@@ -53,7 +53,7 @@ def unit_arrival(
     guess: Float[Array, "nz ny nx"],
     *,
     tolerance: float | None = None,
-) -> Arrival:
+) -> Capture:
     """First-order capture of cells carried by blood, in seconds and so algebraic for the slow model.
 
         div(q a) + k f a = 0,  a = 1 in the inlet,  k = adhesion Q / V;   arrival = f a / mean(f a)
@@ -82,7 +82,7 @@ def unit_arrival(
     solution = positive_solution(_equations, (flow, capture), jnp.asarray(guess, dtype), plan, tolerance=tolerance)
     settling = affinity * solution.value
     mean = grid.mean(settling).astype(dtype)
-    return Arrival(
+    return Capture(
         density=safe_ratio(settling, mean),
         carried=solution.value,
         captured_share=safe_ratio(total(capture * solution.value), total(flow.inflow)),

@@ -23,7 +23,7 @@ from hepatojax.numerics.grid import AXES, Grid
 from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan
 from hepatojax.numerics.operators import Faces, Operator, divergence, upper_neighbour
 from hepatojax.numerics.quasi_steady import implicit_solution
-from hepatojax.numerics.safe_math import safe_ratio
+from hepatojax.numerics.safe_math import hill, safe_ratio
 from hepatojax.tissue.carried import (
     Verified,
     adjoint_tolerance,
@@ -111,10 +111,7 @@ def saturation(mmHg: ArrayLike, p: OxygenParameters) -> Array:
 
     Reference: Hill (1910).
     """
-    ratio = jnp.asarray(mmHg) / p.p50_mmHg
-    positive = ratio > 0
-    power = jnp.where(positive, jnp.where(positive, ratio, 1.0) ** p.hill_exponent, 0.0)
-    return power / (1.0 + power)
+    return hill(mmHg, p.p50_mmHg, p.hill_exponent)
 
 
 def content(mmHg: ArrayLike, p: OxygenParameters) -> Array:

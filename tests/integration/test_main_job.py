@@ -146,6 +146,13 @@ def test_every_state_of_a_worse_disease_lies_within_its_bounds(study, arm):
         assert outside(part.state) == []
 
 
+def test_a_state_that_is_not_finite_at_the_start_is_named_with_its_voxel(study):
+    state = study.state
+    broken = state.replace(voxel={**state.voxel, "debris": state.voxel["debris"].at[1, 4, 3].set(jnp.nan)})
+    first = next(simulate_chunks(study.model, broken, study.schedules[ARMS[0]], end_h=48.0, save=SAVE))
+    assert first.message().startswith("a value is not finite at day 0.25: field debris, worst at voxel (1, 4, 3);")
+
+
 def test_infusions_of_no_cells_change_nothing(study):
     given = study.schedules["intravenous"]
     placebo = dataclasses.replace(given, cells_per_kg=0.0 * given.cells_per_kg)

@@ -9,7 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hepatojax.coupling import FIELDS_AT_FAULT, NOWHERE, Failure, _first_of_solves, failure, first_failure
+from hepatojax.coupling import _first_of_solves
+from hepatojax.failure import FIELDS_AT_FAULT, NOWHERE, Failure, failure, first_failure, wrong_value
 from hepatojax.macro_step import LedgerTerms, StepReport, _failure, move_cells
 from hepatojax.mechanism import Fields
 from hepatojax.simulate import Solution, join, solution_of
@@ -71,7 +72,7 @@ def test_a_wrong_value_is_found_in_its_field(small_liver, value, status):
 
     def check(value):
         voxel = {**state.voxel, "macrophage_m2": state.voxel["macrophage_m2"].at[0, 0, 4].set(value)}
-        return _failure(model, first_failure(), first_failure(), state.replace(voxel=voxel))
+        return _failure(model, (first_failure(),), state.replace(voxel=voxel))
 
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
         assert told(jax.jit(check)(value)) == (status, "macrophage_m2", (0, 0, 4))
@@ -85,8 +86,23 @@ def test_a_wrong_value_of_the_body_has_no_voxel(small_liver):
     model, state = small_liver
     sick = state.replace(body={**state.body, "albumin_g_l": jnp.asarray(-1.0)})
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        found = _failure(model, first_failure(), first_failure(), sick)
+        found = _failure(model, (), sick)
     assert told(found) == (Status.NEGATIVE_STATE, "albumin_g_l", (NOWHERE,) * 3)
+
+
+def test_what_is_wrong_at_the_start_comes_before_what_it_spoils(small_liver):
+    """A state that is not finite is named, one below zero is not: that is looked for at the end of a step."""
+    model, state = small_liver
+    broken, negative = (
+        state.replace(voxel={**state.voxel, "debris": state.voxel["debris"].at[0, 0, 2].set(value)})
+        for value in (jnp.inf, -1.0)
+    )
+    spoilt = of_solves(model, "pressure")
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        start = [wrong_value(model.grid, s, lowest=-jnp.inf) for s in (state, negative, broken)]
+        assert [told(each)[0] for each in start[:2]] == [Status.OK, Status.OK]
+        assert told(_failure(model, (start[2], spoilt), state)) == (Status.NOT_FINITE, "debris", (0, 0, 2))
+        assert told(_failure(model, (start[0], spoilt), broken))[0] == Status.PRESSURE_NOT_CONVERGED
 
 
 def test_motion_that_cannot_converge_names_what_moved(small_liver):

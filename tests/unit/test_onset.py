@@ -2,11 +2,15 @@
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from hepatojax.assembly import TOLERANCE, build_lobule, model_parameters, require_rest
+from hepatojax.failure import Failure, failure, first_failure
+from hepatojax.macro_step import LedgerTerms, StepReport
+from hepatojax.mechanism import Fields
 from hepatojax.onset import Column, diseased, lifted, require_success, resected, scarred, wounded
 from hepatojax.parameters.registry import load_parameters, registry_of
 from hepatojax.rest import first_guess
@@ -51,6 +55,13 @@ def test_a_flare_that_began_before_day_0_is_what_is_left_of_it(small_liver):
     model = diseased(Scenario(disease=spec), small_liver[0])
     for start, expected in ((-102.0, 1.0), (-96.0, 13.0), (0.0, 13.0), (234.0, 13.0), (237.0, 7.0), (240.0, 1.0)):
         assert float(model.disease.mean_activity(jnp.asarray(start), 6.0)) == pytest.approx(expected)
+    later = diseased(Scenario(disease=dataclasses.replace(spec, flare_start_h=240.0)), small_liver[0])
+    assert [float(later.disease.mean_activity(jnp.asarray(t), 6.0)) for t in (138.0, 144.0, 474.0, 480.0)] == [
+        1,
+        13,
+        13,
+        1,
+    ]
     assert model.lobule is small_liver[0].lobule and scarred(LobuleSpec(), model.lobule) is model.lobule
 
 
@@ -64,11 +75,30 @@ def test_a_lift_keeps_what_is_linear_in_the_zone_and_the_body(small_liver):
     assert after.body == column.body
 
 
-def test_the_first_failure_before_day_0_is_the_one_that_is_told():
-    require_success(jnp.zeros(3, jnp.int32))
-    with pytest.raises(SimulationError, match="before day 0: a value is not finite") as error:
-        require_success(jnp.asarray([0, int(Status.NOT_FINITE), int(Status.DEAD_LIVER)], jnp.int32))
-    assert error.value.status is Status.NOT_FINITE
+def test_the_first_failure_before_day_0_is_told_with_its_day_and_its_place(small_liver):
+    """Three macro-steps of 6 h up to step -4: the second of them ends 30 h before day 0."""
+    model, state = small_liver
+    state = state.replace(step=jnp.asarray(-4, jnp.int32))
+    sound, cell = first_failure(), jnp.asarray(5)
+    for found, said in (
+        (failure(Status.NOT_FINITE, "debris", cell, model.grid), "a value is not finite: field debris, worst at"),
+        (
+            failure(Status.SIGNALS_NOT_CONVERGED, "tnf", cell, model.grid),
+            "signals did not converge: field tnf, residual 0.02 of what is made after 7 sweeps, worst at",
+        ),
+    ):
+        require_success(model, state, reports_of(sound, sound), "lobule")
+        with pytest.raises(SimulationError) as refused:
+            require_success(model, state, reports_of(sound, found, failure(Status.DEAD_LIVER)), "lobule")
+        assert str(refused.value).startswith(f"before day 0, lobule, day -1.25: {said} voxel (0, 0, 5); try more")
+        assert refused.value.status == int(found.status)
+
+
+def reports_of(*failures: Failure) -> StepReport:
+    """Reports of macro-steps that ended so."""
+    statistics = {"signal_residual_tnf": jnp.asarray(0.02), "signal_sweeps": jnp.asarray(7.0)}
+    steps = [StepReport(Fields({}), LedgerTerms({}, {}, {}), statistics, each) for each in failures]
+    return jax.tree.map(lambda *leaves: jnp.stack(leaves), *steps)
 
 
 def test_a_rest_that_moves_or_that_needs_a_negative_constant_is_refused(small_liver):

@@ -188,7 +188,7 @@ def distance(model: LiverModel, a: LiverState, b: LiverState) -> float:
 
         d^2 = mean over states of (sum V (x_a - x_b)^2 / sum V x_b^2)
 
-    A state that is empty in b enters the mean with zero.
+    A state that is empty in b has no size of its own: its difference counts over 1 in the unit of the state.
 
     Args:
         model: gives the cell volumes.
@@ -202,8 +202,8 @@ def distance(model: LiverModel, a: LiverState, b: LiverState) -> float:
 
     def off(x: Array, y: Array, weight: np.ndarray | float) -> float:
         found, wanted = np.asarray(x, float), np.asarray(y, float)
-        size = np.sum(weight * wanted**2)
-        return 0.0 if size == 0.0 else float(np.sum(weight * (found - wanted) ** 2) / size)
+        size = wanted if np.any(wanted) else np.ones_like(wanted)
+        return float(np.sum(weight * (found - wanted) ** 2) / np.sum(weight * size**2))
 
     squares = [off(a.voxel[name], b.voxel[name], volume) for name in a.voxel]
     squares += [off(a.body[name], b.body[name], 1.0) for name in (*BODY_STATES, "liver_volume")]

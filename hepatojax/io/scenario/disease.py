@@ -26,9 +26,15 @@ class DiseaseSection(Section):
         default=DiseaseSpec.chronic_days, description="time under the cause before day 0"
     )
     flare: Activity = Field(default=DiseaseSpec.flare, description="activity added during the flare")
-    flare_start_h: Hours = Field(default=DiseaseSpec.flare_start_h, description="its start, counted like the infusions")
+    flare_start_h: Hours = Field(
+        default=DiseaseSpec.flare_start_h,
+        description="it begins at flare_start_h - flare_lead_h, counted from day 0 like the infusions",
+    )
     flare_duration_h: Hours = Field(default=DiseaseSpec.flare_duration_h, description="its duration")
-    flare_lead_h: Hours = Field(default=DiseaseSpec.flare_lead_h, description="time of flare that has passed at day 0")
+    flare_lead_h: Hours = Field(
+        default=DiseaseSpec.flare_lead_h,
+        description="lead of its beginning; what has passed of it at day 0 if flare_start_h is 0",
+    )
     resected_fraction: Annotated[float, *quantity(0.0, 0.95, "-")] = Field(
         default=DiseaseSpec.resected_fraction, description="share of the lobules removed at day 0"
     )

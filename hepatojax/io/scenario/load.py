@@ -1,9 +1,9 @@
 """Read a scenario: file, settings, sections, registry and rules, with every problem reported at once.
 
-In this order: what is nested too deeply and what is not finite ends the reading, for all else would trip over it. Then
-come the numbers of the registry, in its units and ranges, and the sections with their keys, types and ranges; of two
-complaints about one key the first is told. What several keys must fulfil together is looked at only where each is right
-on its own. Nothing here writes, and nothing imports JAX.
+In this order: a study in the place of a scenario, what is nested too deeply and what is not finite ends the reading,
+for all else would trip over it. Then come the numbers of the registry, in its units and ranges, and the sections with
+their keys, types and ranges; of two complaints about one key the first is told. What several keys must fulfil together
+is looked at only where each is right on its own. Nothing here writes, and nothing imports JAX.
 
 Reference: RELIABILITY 4.2.
 """
@@ -16,6 +16,7 @@ from typing import Any
 
 from hepatojax.io.scenario.decode import not_finite, read_table, too_deep
 from hepatojax.io.scenario.errors import ScenarioError
+from hepatojax.io.scenario.kind import not_a_scenario
 from hepatojax.io.scenario.overrides import (
     check_parameters,
     check_replacements,
@@ -66,7 +67,7 @@ def scenario_from_table(
     Raises:
         ScenarioError: one line for each problem.
     """
-    problems = [*too_deep(table), *too_deep(overrides or {})]
+    problems = not_a_scenario(table) or [*too_deep(table), *too_deep(overrides or {})]
     if problems:
         raise ScenarioError(source, problems)
     changed, problems = with_settings(table, overrides or {})

@@ -107,12 +107,12 @@ def _drive(scenario: Scenario) -> Iterator[Problem]:
 
 
 def _disease(scenario: Scenario) -> Iterator[Problem]:
-    """A flare before day 0 needs a course before day 0, which a healthy start has not."""
+    """A lead of the flare needs a course before day 0, which a healthy start has not."""
     disease = scenario.disease
     if disease.start == "healthy" and disease.flare_lead_h > 0:
         yield Problem(
             "disease.flare_lead_h",
-            f"{disease.flare_lead_h:g} h of the flare lie before day 0, where a healthy start has no course;"
+            f"{disease.flare_lead_h:g} h of lead need a course before day 0, which a healthy start has not;"
             ' set it to 0 or start = "chronic"',
         )
 

@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 
+from hepatojax.io.provenance import same_revision
 from hepatojax.io.snapshots import durable_write, synchronise_folder
 from hepatojax.status import HepatojaxError
 from hepatojax.studies.certificate import Figure, GradientCertificate
@@ -135,7 +136,7 @@ def open_journal(
 
     Args:
         folder: of the results.
-        header: of the study; its "sha256" says which, its "source_revision" by which program, empty if that is not
+        header: of the study; its "sha256" says which, its "source_revision" by which program, as far as that is
             known.
         interrupt: see `Journal`.
 
@@ -160,12 +161,12 @@ def open_journal(
 
 def _require_same(path: Path, was: Mapping[str, Any], header: Mapping[str, Any]) -> None:
     """Refuse to go on with what cannot be read, or means something else here."""
-    revisions = was.get("source_revision"), header.get("source_revision")
+    revisions = was.get("source_revision", ""), header.get("source_revision", "")
     if was.get("format") != FORMAT:
         fault = f"its format is {was.get('format')!r}, not {FORMAT!r}"
     elif was.get("sha256") != header["sha256"]:
         fault = f"holds the places of another study ({was.get('title', '')!r})"
-    elif all(revisions) and revisions[0] != revisions[1]:
+    elif not same_revision(*revisions):
         fault = f"holds the places of another program (revision {revisions[0]}, this one is {revisions[1]})"
     else:
         return

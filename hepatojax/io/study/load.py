@@ -17,6 +17,7 @@ from typing import Any
 
 from hepatojax.io.scenario.decode import read_table
 from hepatojax.io.scenario.errors import Problem, ScenarioError, shown
+from hepatojax.io.scenario.kind import not_a_study
 from hepatojax.io.scenario.load import scenario_from_table
 from hepatojax.io.scenario.overrides import flattened
 from hepatojax.io.scenario.section import nearest
@@ -64,6 +65,8 @@ def load_study(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
     path = Path(path)
     try:
         table = read_table(path)
+        if problems := not_a_study(table):
+            raise ScenarioError(path.name, problems)
     except ScenarioError as error:
         raise StudyFileError(str(error).splitlines()) from None
     file, problems = validate(table)

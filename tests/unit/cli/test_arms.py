@@ -19,13 +19,12 @@ import pytest
 from hepatojax.build import Study
 from hepatojax.cli import arms
 from hepatojax.cli.main import exit_code
-from hepatojax.coupling import NOWHERE
 from hepatojax.endpoints import ENDPOINTS
+from hepatojax.failure import NOWHERE
 from hepatojax.io.results import RunWriter, open_run
 from hepatojax.io.run_folder import RunFolderLocked, arm_folder, locked
 from hepatojax.io.vtkhdf import RunHeader, Series
 from hepatojax.model import SPECIFICATIONS, LiverModel
-from hepatojax.onset import require_success
 from hepatojax.scenario import ArmSpec, DiseaseSpec, RunSpec, Scenario
 from hepatojax.simulate import Ledger, Solution
 from hepatojax.status import ExitCode, SimulationError, Status, WriteError
@@ -49,10 +48,10 @@ def part_until(time_h: float, status: Status = Status.OK, step_h: float = 6.0) -
         "state": SimpleNamespace(quasi_steady=SimpleNamespace(oxygen=np.zeros((1, 1, 1))), step=round(time_h / step_h)),
         "ledger": Ledger(terms={}, gained={}, error={}),
         "statistics": {},
-        "status": np.asarray(int(status)),
-        "failed_step": np.asarray(0),
-        "failed_field": np.asarray(0),
-        "failed_voxel": np.full(3, NOWHERE),
+        "status": jnp.asarray(int(status)),
+        "failed_step": jnp.asarray(0),
+        "failed_field": jnp.asarray(0),
+        "failed_voxel": jnp.full(3, NOWHERE),
         "failed_statistics": {},
     }
     for name, value in values.items():
@@ -161,7 +160,7 @@ def test_a_disk_that_refuses_in_the_middle_of_a_run_is_a_write_error(
 
 def test_a_liver_that_dies_before_day_0_is_an_error(solver: SimpleNamespace, tmp_path: Path):
     def die():
-        require_success(jnp.array([Status.OK, Status.DEAD_LIVER]))
+        raise SimulationError(Status.DEAD_LIVER, f"before day 0: {Status.DEAD_LIVER.describe()}")
 
     solver.prepare = die
     with pytest.raises(SimulationError, match=r"^before day 0: no functioning liver is left; try a lower") as died:

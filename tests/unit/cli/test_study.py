@@ -21,7 +21,9 @@ from hepatojax.endpoints import ENDPOINTS
 from hepatojax.io.results import RunWriter
 from hepatojax.io.run_folder import RunFolderLocked, arm_folder, locked, write_summary
 from hepatojax.io.scenario import load_scenario
+from hepatojax.io.study import load_study
 from hepatojax.io.study.journal import JOURNAL_FILE, Journal
+from hepatojax.io.study.parts import study_parts
 from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
 from hepatojax.scenario import Scenario
 from hepatojax.status import ExitCode, SimulationError, Status
@@ -117,7 +119,7 @@ def asked(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> 
     (tmp_path / "study.toml").write_text(STUDY)
     asked = Asked(file=tmp_path / "study.toml", output=tmp_path / "out", program=program, ran=[])
 
-    def problem_of(study: Any, parts: Any, image: Any) -> DoseProblem:
+    def problem_of(study: Any, parts: Any, image: Any, *, quiet: bool) -> DoseProblem:
         problem = object.__new__(DoseProblem)
         model = SimpleNamespace(product=parts.product)
         known = {"variables": parts.variables, "schedule": parts.schedule, "model": model, "program": asked.program}
@@ -147,7 +149,7 @@ def test_a_converged_search_leaves_everything_behind(asked, capsys):
         "pass",
         "start_h[0]",
         "converged: the conditions",
-        "place 1,",
+        "the start state is ready; now the program is compiled, then come the places\nplace 1,",
     ):
         assert words in printed
     found = asked.found
@@ -284,6 +286,20 @@ def test_a_search_that_ends_early_leaves_nothing_of_an_earlier_one(asked, monkey
 
 def left_in(folder: Path) -> set[str]:
     return {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
+
+
+@pytest.mark.parametrize("quiet", [False, True])
+def test_stages_of_the_preparation_are_told_as_those_of_a_run(tmp_path, monkeypatch, capsys, quiet):
+    (tmp_path / "case.toml").write_text(CASE)
+    (tmp_path / "study.toml").write_text(STUDY)
+    study, built = load_study(tmp_path / "study.toml"), SimpleNamespace(model=None, state=None)
+    monkeypatch.setattr(search, "preset_folder", lambda: tmp_path)
+    monkeypatch.setattr(search, "prepare", lambda scenario, presets, image, tell: tell("healthy rest"))
+    monkeypatch.setattr(search, "build_study", lambda *_: built)
+    monkeypatch.setattr(search, "DoseProblem", lambda *_: object.__new__(DoseProblem))
+    search.problem_of(study, study_parts(study), None, quiet=quiet)
+    stages = ["preparing: healthy rest", "preparing: start state"]
+    assert capsys.readouterr().out.splitlines() == ([] if quiet else stages)
 
 
 def test_what_no_search_has_written_is_not_removed(asked, monkeypatch):

@@ -142,7 +142,7 @@ def asked(study_file: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.M
         d, share = AMOUNT.value(x[0]), jnp.dot(schedule.route_mix[0], jnp.asarray(PORTAL))
         return Outcome(model.potency * share * d / (d + 1e6), jnp.zeros(0), jnp.asarray(int(Status.OK)))
 
-    def problem_of(study: Any, parts: StudyParts, image: Any) -> DoseProblem:
+    def problem_of(study: Any, parts: StudyParts, image: Any, *, quiet: bool) -> DoseProblem:
         problem, model = object.__new__(DoseProblem), Model(parts.product, 3.0)
         program = Program(function, (model, None, parts.schedule), ("cells_per_kg[0]",))
         known = {"model": model, "state": None, "schedule": parts.schedule, "variables": parts.variables}

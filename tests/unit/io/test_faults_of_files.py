@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 import pytest
 
-from hepatojax.io import snapshots
+from hepatojax.io import run_folder, snapshots
 from hepatojax.io.guards import announced_bytes, is_own_file, is_regular, own_item
 from hepatojax.io.readers import InputFileError, read_label_image
 from hepatojax.io.results import ResultFileError, RunWriter, describe_run, open_run, write_run
@@ -360,6 +360,21 @@ def test_files_are_taken_back_as_far_as_they_exist(tmp_path: Path):
         (tmp_path / name).touch()
     remove_files(tmp_path, ("a.json", "figures/b.png", "absent", "figures/absent"))
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["figures", "kept"]
+
+
+def test_every_folder_is_synchronised_before_the_next_one_is_touched(tmp_path: Path, monkeypatch):
+    """So a power loss cannot bring back the figures of a result that is gone."""
+    (tmp_path / "figures").mkdir()
+    for name in ("figures/a.png", "figures/b.png", "result.json"):
+        (tmp_path / name).touch()
+    left = []
+
+    def synchronise(folder: Path) -> None:
+        left.append((folder, sorted(path.name for path in tmp_path.rglob("*.*"))))
+
+    monkeypatch.setattr(run_folder, "synchronise_folder", synchronise)
+    remove_files(tmp_path, ("figures/a.png", "figures/b.png", "absent/c.png", "result.json"))
+    assert left == [(tmp_path / "figures", ["result.json"]), (tmp_path, [])]
 
 
 def test_the_lock_names_its_owner_and_ends_with_an_error_in_the_block(tmp_path: Path):

@@ -10,9 +10,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hepatojax.io.scenario import load_scenario, scenario_to_toml
+from hepatojax.io.scenario import ScenarioError, load_scenario, scenario_to_toml
+from hepatojax.io.scenario.document import ScenarioFile
+from hepatojax.io.scenario.kind import SCENARIO_KEYS, STUDY_KEYS
 from hepatojax.io.study import OptimiseSpec, StudyFileError, WindowSpec, load_study
-from hepatojax.io.study.document import AimSection, LimitSection, VariableSection
+from hepatojax.io.study.document import AimSection, LimitSection, StudyFile, VariableSection
 from hepatojax.io.study.journal import JOURNAL_FILE, JournalError, open_journal
 from hepatojax.io.study.parts import fingerprint, infusions_of, study_parts, treated
 from hepatojax.io.study.result import asked_record, named_limits, reading_of
@@ -42,6 +44,12 @@ HEAD = 'scenario = "case.toml"\narm = "cells"\n'
 AIM = '[[aim]]\nquantity = "functional_mass"\n'
 START = '[[variable]]\nname = "start_h[0]"\nlow = 0.0\nhigh = 24.0\n'
 STUDY = HEAD + AIM + START
+
+
+def test_the_keys_that_tell_a_study_from_a_scenario_are_those_of_one_of_them_alone():
+    scenario, study = set(ScenarioFile.model_fields), set(StudyFile.model_fields)
+    assert set(SCENARIO_KEYS) == scenario - study
+    assert set(STUDY_KEYS) == study - scenario
 
 
 @pytest.fixture
@@ -397,6 +405,28 @@ def test_a_journal_of_another_study_or_with_a_damaged_line_is_refused(tmp_path):
         open_journal(tmp_path, HEADER).__enter__()
 
 
+@pytest.mark.parametrize("text", [STUDY, "[scenario]\n[scenario.grid]\ncells = [4, 4, 1]\n", AIM, "[window]\n"])
+def test_a_study_in_the_place_of_a_scenario_is_named_as_one(write, text):
+    path = write(text)
+    with pytest.raises(ScenarioError) as refused:
+        load_scenario(path)
+    own = '; its scenario is "case.toml"' if text == STUDY else ""
+    line = f"study.toml: is a study, which hepatojax optimise and hepatojax window read, and no scenario{own}"
+    assert str(refused.value) == line
+    path.with_name("other.toml").write_text(STUDY.replace("case.toml", "study.toml"))
+    with pytest.raises(StudyFileError) as refused:
+        load_study(path.with_name("other.toml"))
+    assert str(refused.value) == line
+
+
+def test_a_scenario_in_the_place_of_a_study_is_named_as_one(write):
+    with pytest.raises(StudyFileError) as refused:
+        load_study(write("").with_name("case.toml"))
+    assert str(refused.value) == (
+        "case.toml: is a scenario, which hepatojax run and hepatojax check read, and no study; see docs/study.md"
+    )
+
+
 def test_a_journal_of_another_format_is_refused_and_left_as_it_is(tmp_path):
     fill(tmp_path)
     path = tmp_path / JOURNAL_FILE
@@ -408,14 +438,15 @@ def test_a_journal_of_another_format_is_refused_and_left_as_it_is(tmp_path):
 
 
 def test_a_journal_of_another_program_is_refused_where_both_are_known(tmp_path):
-    with open_journal(tmp_path, {**HEADER, "source_revision": "abc"}) as journal:
+    was = "abc+changes.12"
+    with open_journal(tmp_path, {**HEADER, "source_revision": was}) as journal:
         journal.linearised(0, np.asarray([0.1]), lambda: linearised(1.0))
-    for revision in ("abc+changes", "def"):
+    for revision in ("abc", "abc+changes.34", "def", "def+unknown"):
         with pytest.raises(JournalError) as refused:
             open_journal(tmp_path, {**HEADER, "source_revision": revision}).__enter__()
-        assert f"another program (revision abc, this one is {revision}); choose another -o" in str(refused.value)
+        assert f"another program (revision {was}, this one is {revision}); choose another -o" in str(refused.value)
         assert "\n" not in str(refused.value)
-    for known in ({"source_revision": "abc"}, {"source_revision": ""}, {}):
+    for known in ({"source_revision": was}, {"source_revision": "abc+unknown"}, {"source_revision": ""}, {}):
         with open_journal(tmp_path, {**HEADER, **known}) as journal:
             journal.linearised(0, np.asarray([0.1]), never)
 

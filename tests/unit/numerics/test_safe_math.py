@@ -35,21 +35,17 @@ def digits(dtype, lost=8.0):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_decay_functions_have_all_digits_at_every_size(dtype):
-    z = jnp.asarray(PLACES, dtype)
+    z = jnp.asarray([*PLACES, *np.geomspace(1e-8, 50.0, 200)], dtype)
     exact = [dense.decay_mean(float(v)) for v in z]
-    np.testing.assert_allclose(decay_mean(z), [float(m) for m in exact], rtol=digits(dtype))
-    found, lost = np.asarray(decay_deficit(z), float), np.asarray([float(1 - m) for m in exact])
-    eps = float(jnp.finfo(dtype).eps)
-    series = np.asarray(z) < eps**0.25  # above it the closed form cancels by 2 / z
-    np.testing.assert_allclose(found[series], lost[series], rtol=8 * eps)
-    np.testing.assert_allclose(found, lost, rtol=4 * eps**0.75)
+    np.testing.assert_allclose(decay_mean(z), [float(m) for m in exact], rtol=digits(dtype, 4.0))
+    np.testing.assert_allclose(decay_deficit(z), [float(1 - m) for m in exact], rtol=digits(dtype, 4.0))
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_slopes_of_the_decay_functions_are_opposite_and_exact(dtype):
-    z = jnp.asarray(PLACES, dtype)
+    z = jnp.asarray([*PLACES, *np.geomspace(1e-8, 50.0, 200)], dtype)
     exact = np.asarray([float(dense.decay_mean_slope(float(v))) for v in z])
-    rtol = 8.0 * float(jnp.finfo(dtype).eps) ** 0.75  # closed form and series meet at eps^(1/4)
+    rtol = digits(dtype, 16.0)
     np.testing.assert_allclose(slope(decay_mean)(z), exact, rtol=rtol, atol=1e-30)
     np.testing.assert_allclose(slope(decay_deficit)(z), -exact, rtol=rtol, atol=1e-30)
 
@@ -86,6 +82,29 @@ def test_hill_starts_with_the_slope_of_its_power(dtype, exponent, at_zero):
     assert start.dtype == dtype
     by_exponent = jax.grad(lambda n: hill(jnp.zeros((), dtype), 0.25, n))(jnp.asarray(2.0, dtype))
     assert float(by_exponent) == 0.0  # 0^n is 0 at any n
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("exponent", [1.0, 1.5, 2.0, 4.0, 6.0])
+def test_hill_saturates_at_any_finite_concentration(dtype, exponent):
+    """H -> 1 with slopes n w / c, -n w / K and w ln(c / K), where w = q / (1 + q)^2 and q = (K / c)^n."""
+    half, n = jnp.asarray(0.25, dtype), jnp.asarray(exponent, dtype)
+    c = jnp.asarray([0.25, 0.5, 1e3, 1e10, 1e25, float(jnp.finfo(dtype).max)], dtype)
+    x, tiny = np.asarray(c, float), 1e3 * float(jnp.finfo(dtype).tiny)
+    weight = (0.25 / x) ** exponent / (1.0 + (0.25 / x) ** exponent) ** 2
+    np.testing.assert_allclose(hill(c, half, n), 1.0 / (1.0 + (0.25 / x) ** exponent), rtol=digits(dtype))
+    slopes = exponent * weight / x, -exponent * weight / 0.25, weight * (np.log(x) + np.log(4.0))
+    for k, exact in enumerate(slopes):
+        found = jax.vmap(jax.grad(hill, k), (0, None, None))(c, half, n)
+        np.testing.assert_allclose(found, exact, rtol=digits(dtype, 40.0), atol=tiny)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_hill_without_a_power_saturates_with_a_slope_below_that_of_its_logarithm(dtype):
+    c = jnp.asarray([1.0, 1e10, 1e25, float(jnp.finfo(dtype).max)], dtype)
+    np.testing.assert_allclose(hill(c, 0.25), 1.0 / (1.0 + 0.25 / np.asarray(c, float)), rtol=digits(dtype))
+    by_c, by_half = (jax.vmap(jax.grad(hill, k), (0, None))(c, jnp.asarray(0.25, dtype)) for k in (0, 1))
+    assert bool(((by_c >= 0.0) & (by_c <= 1.0 / c)).all()) and bool(((by_half <= 0.0) & (by_half >= -4.0)).all())
 
 
 @settings(max_examples=25, deadline=None)

@@ -17,6 +17,7 @@ from hepatojax.tissue.oxygen import (
     content_slope,
     mixed_inlet_mmHg,
     pressure_of,
+    saturation,
     solve_oxygen,
 )
 from tests.reference.flows import block, channel, coarsened, corner_to_corner
@@ -49,6 +50,16 @@ def test_content_and_its_inverse():
     assert content(0.0, BLOOD) == 0.0
     assert pressure_of(0.0, BLOOD) == 0.0
     assert bool(jnp.isfinite(jax.grad(lambda p: content(p, BLOOD))(jnp.zeros((), jnp.float32))))
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_haemoglobin_is_full_at_any_finite_pressure(dtype):
+    """Then the content is capacity and what is free, and its slope the solubility."""
+    p = jax.tree.map(lambda leaf: jnp.asarray(leaf, dtype), BLOOD)
+    mmHg = jnp.asarray([1e6, 1e15, 1e25], dtype)
+    np.testing.assert_allclose(saturation(mmHg, p), 1.0, rtol=1e-6)
+    np.testing.assert_allclose(jax.vmap(jax.grad(saturation), (0, None))(mmHg, p), 0.0, atol=1e-12)
+    np.testing.assert_allclose(content_slope(mmHg, p), p.solubility_mM_mmHg, rtol=1e-5)
 
 
 def test_mixed_inlet_adds_contents():
