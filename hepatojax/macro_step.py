@@ -302,14 +302,15 @@ def move_cells(
 
     Reference: BIOLOGY A5; MODEL 6.
     """
-    p, step_h = model.parameters.migration, model.numerics.macro_step_h
+    step_h, dtype = model.numerics.macro_step_h, model.numerics.dtype
+    p = jax.tree.map(lambda number: jnp.asarray(number, dtype), model.parameters.migration)
     grid, tolerance = model.grid.scaled(model.linear_scale(volume)), model.numerics.tolerance
     crowding = evaluate(CROWDING, Fields(states), model).occupancy
-    mobile = states["quiescent"] + model.parameters.biology.hepatocytes.volume_primed * states["primed"]
+    volume_primed = jnp.asarray(model.parameters.biology.hepatocytes.volume_primed, dtype)
+    mobile = states["quiescent"] + volume_primed * states["primed"]
     eased = relaxed_occupancy(grid, crowding, mobile, p.crowding_diffusivity, step_h, tolerance=tolerance)
-    away = crowding_potential(eased.value, jnp.asarray(p.crowding_diffusivity, crowding.dtype))
-    sensitivity = jnp.asarray(p.msc_chemotactic_sensitivity, crowding.dtype)
-    towards = chemotactic_potential(solved.tissue["cxcl12"], sensitivity, p.msc_drift_half_saturation)
+    away = crowding_potential(eased.value, p.crowding_diffusivity)
+    towards = chemotactic_potential(solved.tissue["cxcl12"], p.msc_chemotactic_sensitivity, p.msc_drift_half_saturation)
     random = p.msc_motility * SECONDS_PER_HOUR
     paths = {"quiescent": (away, 0.0), "primed": (away, 0.0), "msc_adherent": (towards, random)}
     potentials, motilities = zip(*paths.values(), strict=True)

@@ -1,11 +1,15 @@
 """What a macro-step hands from the body to the tissue and back, without a solve."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hepatojax.macro_step import _arrivals, _distribute
+from hepatojax.checks.verify.coupling import in_single_precision, with_numerics
+from hepatojax.macro_step import _arrivals, _distribute, macro_step
+from hepatojax.rest import first_guess
 from hepatojax.scenario import InfusionSpec
 from hepatojax.therapy.schedule import schedule_of
 
@@ -41,3 +45,13 @@ def test_cells_that_arrive_are_those_that_the_body_sends(small_liver):
         for moment in ("amount", "early", "between"):
             caught = model.grid.mean(getattr(arrivals[name], moment)) * litres
             np.testing.assert_allclose(caught, mean * getattr(courses[kind].liver, moment), rtol=1e-12)
+
+
+def test_numbers_in_float64_leave_the_fields_of_a_float32_run_in_float32(small_liver):
+    """`with_parameters` gives numbers as float64 arrays, and those of motion too must not promote a field."""
+    model, state = small_liver
+    model = dataclasses.replace(model, rest=first_guess(model).constants)
+    model = jax.tree.map(lambda number: jnp.asarray(number, float), with_numerics(model, precision="float32"))
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        end, _ = jax.eval_shape(lambda: macro_step(model, in_single_precision(state), schedule_of(())))
+    assert {field.dtype for field in end.voxel.values()} == {jnp.dtype("float32")}

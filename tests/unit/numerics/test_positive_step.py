@@ -11,6 +11,7 @@ from scipy.integrate import solve_ivp
 from hepatojax.mechanism import Arrival, Rates, Transfer, bolus
 from hepatojax.numerics.positive_step import connected_groups, predict_middle, step_states
 from hepatojax.numerics.safe_math import decay_deficit, decay_mean
+from hepatojax.parameters.registry import load_parameters
 
 
 def chain(y):
@@ -206,6 +207,49 @@ def test_decay_functions_near_zero():
     )
     np.testing.assert_allclose(decay_mean(z), exact, rtol=1e-14)
     np.testing.assert_allclose(decay_deficit(z)[1:], [0.5e-12, 0.5e-5 - 1e-10 / 6, *(1 - exact[3:])], rtol=1e-11)
+
+
+def supplied(supply, amount, step=0.5, loss=0.8):
+    """What one step leaves of a state that loses, holds an amount and is supplied by a partner of one."""
+    rates = Rates(loss={"b": jnp.asarray(loss)}, transfers=(Transfer("a", "b", supply),))
+    return step_states({"a": jnp.asarray(1.0), "b": amount}, lambda _: rates, step)[0]["b"]
+
+
+def test_an_empty_state_has_a_slope_for_supply_and_one_for_an_amount_but_no_gradient():
+    """One step of h and loss l: h / (1 + lh/2) for a supply, 1 / (1 + lh + (lh)^2/2) for an amount, less than their
+    sum for both at once; what differentiation gives at zero is that of an amount for both."""
+    step, decay, little = 0.5, 0.4, 1e-9
+    of_supply, of_amount = step / (1.0 + 0.5 * decay), 1.0 / (1.0 + decay + 0.5 * decay**2)
+    np.testing.assert_allclose(supplied(jnp.asarray(little), jnp.asarray(0.0)) / little, of_supply, rtol=1e-8)
+    np.testing.assert_allclose(supplied(jnp.asarray(0.0), jnp.asarray(little)) / little, of_amount, rtol=1e-8)
+    both = float(supplied(jnp.asarray(little), jnp.asarray(little))) / little
+    assert abs(both - (of_supply + of_amount)) > 1e-3
+    at_zero = jax.grad(supplied, argnums=(0, 1))(jnp.asarray(0.0), jnp.asarray(0.0))
+    np.testing.assert_allclose(at_zero, [step * of_amount, of_amount], rtol=1e-12)
+
+
+def test_the_derivative_by_a_transfer_that_is_off_is_of_first_order_and_exact_once_it_is_on():
+    """MSC that engraft at a rate k, by their own rates of the registry: living cells a day after a bolus, by k."""
+    p = load_parameters().stem_cells
+    loss = {"a": jnp.asarray(p.death_rate), "e": jnp.asarray(p.engrafted_death_rate)}
+
+    def living(rate, steps):
+        cells = {"a": jnp.asarray(0.0), "e": jnp.asarray(0.0)}
+        rates = Rates(loss=loss, transfers=(Transfer("a", "e", rate),))
+        for n in range(steps):
+            sources = {"a": bolus(jnp.asarray(1.0), 0.5)} if n == 0 else {}
+            cells, _ = step_states(cells, lambda _: rates, 24.0 / steps, sources=sources)
+        return cells["a"] + cells["e"]
+
+    def error(rate, steps, h=1e-5):
+        course = [float(living(jnp.asarray(rate + k * h), steps)) for k in range(5)]
+        slope = np.asarray((-25.0, 48.0, -36.0, 16.0, -3.0)) @ course / (12.0 * h)
+        return float(jax.grad(living)(jnp.asarray(rate), steps)) / slope - 1.0
+
+    off = [error(0.0, steps) for steps in (2, 4, 8)]
+    assert -0.016 < off[0] < off[1] < off[2] < 0.0
+    assert off[0] / off[1] > 1.9 and off[1] / off[2] > 1.9
+    assert max(abs(error(1e-4, steps)) for steps in (2, 4, 8)) < 1e-6
 
 
 def test_rates_that_bend_in_an_arrival_follow_it_over_an_edge():
