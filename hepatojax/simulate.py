@@ -17,6 +17,7 @@ from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
 from hepatojax.coupling import FIELDS_AT_FAULT, NOWHERE
+from hepatojax.endpoints import Readings
 from hepatojax.macro_step import StepReport, advance, advance_jitted
 from hepatojax.mechanism import Fields, pytree
 from hepatojax.model import LiverModel
@@ -92,6 +93,7 @@ class Solution:
         failed_field: field where it struck, as an index into `FIELDS_AT_FAULT`; 0 for none.
         failed_voxel: (z, y, x) where it struck, `NOWHERE` where no place is known.
         failed_statistics: as `statistics`, of that macro-step.
+        peaks: endpoint -> readings within each macro-step, whose smooth maximum is the peak of that endpoint.
     """
 
     times_h: Float[Array, " t"]
@@ -106,6 +108,7 @@ class Solution:
     failed_field: Int[Array, ""]
     failed_voxel: Int[Array, " 3"]
     failed_statistics: dict[str, Array]
+    peaks: dict[str, Readings]
 
     def raise_for_status(self) -> None:
         """Raise if the run failed.
@@ -249,6 +252,7 @@ def solution_of(model: LiverModel, state: LiverState, reports: StepReport, kept:
         failed_field=reports.failure.field[first],
         failed_voxel=reports.failure.voxel[first],
         failed_statistics=jax.tree.map(lambda a: a[first], reports.statistics),
+        peaks=reports.peaks,
     )
 
 
@@ -283,6 +287,7 @@ def join(parts: list[Solution]) -> Solution:
         failed_field=last.failed_field,
         failed_voxel=last.failed_voxel,
         failed_statistics=last.failed_statistics,
+        peaks=along(lambda p: p.peaks),
     )
 
 
