@@ -23,6 +23,7 @@ from hepatojax.studies.objective import StudyError
 from hepatojax.studies.optimum import (
     FEASIBLE,
     STATIONARY,
+    Conditions,
     DoseOptimum,
     Iterate,
     StartOutcome,
@@ -78,6 +79,18 @@ class Record:
             compute: takes its figures.
         """
         return compute()
+
+    def beside(self, what: str, values: Float[np.ndarray, " k"]) -> Record:
+        """The record of the same program with something more beside its inputs, see `Program.beside`.
+
+        Args:
+            what: the kind of it.
+            values: its numbers, in any unit, (k,).
+
+        Returns:
+            A record whose places are its own.
+        """
+        return self
 
 
 def optimise_dose(
