@@ -510,3 +510,7 @@ def test_a_real_column_is_optimised_and_its_run_says_what_the_search_said(tmp_pa
     assert code == (ExitCode.DONE if found["verdict"] == "converged" else ExitCode.NOT_CONVERGED)
     assert found["certificate"]["passed"]
     assert found["runs"]["after"]["objective"] == pytest.approx(found["objective"], abs=1e-5)
+    scan = found["window"]["scan"]
+    assert scan["objective"][scan["factor"].index(1.0)] == pytest.approx(found["objective"], abs=1e-5)
+    read = [limit["excess"] for limit in found["limits"]]
+    assert [excess[scan["factor"].index(1.0)] for excess in scan["limits"].values()] == pytest.approx(read, abs=1e-5)
