@@ -25,7 +25,7 @@ from hepatojax.body.biodistribution import ORGANS
 from hepatojax.body.immune_memory import RESTRAINT_ORIGINS, restraint_by_origin
 from hepatojax.body.scores import albi, child_pugh, meld, meld_3
 from hepatojax.coupling import Evidence
-from hepatojax.mechanism import MEAN, Fields
+from hepatojax.mechanism import MEAN, Fields, pytree
 from hepatojax.model import LiverModel
 from hepatojax.parameters.registry import Scalar
 from hepatojax.scenario import ASCITES, ENCEPHALOPATHY
@@ -56,6 +56,19 @@ class Reading(NamedTuple):
         return self.model.grid.mean(self.fields[name])
 
 
+@pytree
+class Readings:
+    """What the smooth peak of an endpoint is taken of: readings at moments within macro-steps.
+
+    Attributes:
+        values: in the unit of the endpoint, (t, k); of one macro-step (k,).
+        weights: share with which each counts, 0 for none and 1 for a whole one [-], of the same shape.
+    """
+
+    values: Float[Array, "*t k"]
+    weights: Float[Array, "*t k"]
+
+
 @dataclass(frozen=True)
 class Endpoint:
     """A number that a run reports at every macro-step.
@@ -65,7 +78,9 @@ class Endpoint:
         unit: as in `hepatojax.units`.
         meaning: one line for tables and axes.
         value: of a reading, in this unit, a scalar.
-        smooth: True if a derivative of it means something; a cap, a class or a count has none.
+        smooth: True if a derivative of it means something; a cap, a class, a count or a maximum has none.
+        smooth_peak: True if its peak over a run has a derivative although it has none itself: a smooth maximum takes
+            the readings within each macro-step, `Solution.peaks`, out of which it is the largest.
     """
 
     name: str
@@ -73,6 +88,7 @@ class Endpoint:
     meaning: str
     value: Callable[[Reading], Any]
     smooth: bool = True
+    smooth_peak: bool = False
 
 
 def _field(name: str, unit: str, meaning: str, source: str | None = None) -> Endpoint:
@@ -205,7 +221,14 @@ BLOOD = (
     Endpoint("perfusion", "ml/min/g", "blood flow of the liver over its mass", _perfusion),
     _field("portal_gradient", "-", "portal pressure gradient over rest", "portal_gradient_relative"),
     _mean("blocked_fraction", "-", "sinusoids plugged by cells", "blocked"),
-    _field("blocked_peak", "-", "sinusoids plugged by cells, largest share within the macro-step"),
+    Endpoint(
+        "blocked_peak",
+        "-",
+        "sinusoids plugged by cells, largest share at the ends of infusions and of the macro-step",
+        lambda r: r.fields["blocked_peak"],
+        smooth=False,
+        smooth_peak=True,
+    ),
     *(
         Endpoint(f"{name}_plasma", "nM", f"plasma level of {name}", lambda r, name=name: r.solved.inlet[name])
         for name in SIGNALS

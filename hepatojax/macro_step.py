@@ -8,6 +8,7 @@ is known, and with the debris of the middle.
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import field
 from functools import partial
 from typing import Any
 
@@ -20,7 +21,7 @@ from hepatojax.biology.stem_cells import plugging_within
 from hepatojax.body.biodistribution import ORGANS, PoolCourse, Trapped, deaths_per_hour, distribute
 from hepatojax.body.immune_memory import educated_outside
 from hepatojax.coupling import Evidence, largest, solve_quasi_steady
-from hepatojax.endpoints import endpoints_of
+from hepatojax.endpoints import Readings, endpoints_of
 from hepatojax.failure import Failure, failure, first_failure, wrong_value
 from hepatojax.mechanism import Arrival, Fields, Rates, pytree
 from hepatojax.model import (
@@ -40,12 +41,14 @@ from hepatojax.model import (
 from hepatojax.numerics.adjoint import one_by_one, scan_steps
 from hepatojax.numerics.grid import Grid
 from hepatojax.numerics.positive_step import Budget, predict_middle, step_states
+from hepatojax.numerics.safe_math import smooth_step
 from hepatojax.state import LiverState, QuasiSteady
 from hepatojax.status import Status
 from hepatojax.therapy.schedule import DoseSchedule
 from hepatojax.tissue.carried import Verified
 from hepatojax.tissue.migration import (
     Motion,
+    carried_label,
     chemotactic_potential,
     crowding_potential,
     migrate,
@@ -53,6 +56,7 @@ from hepatojax.tissue.migration import (
 )
 from hepatojax.units import SECONDS_PER_HOUR
 
+LEAST_WEIGHT = 1e-6  # of a reading where an infusion runs, so that there is always one [-]
 CELL_KINDS = {"msc": ("msc_adherent", "msc_engrafted"), "label": ("msc_label",)}
 
 
@@ -80,12 +84,14 @@ class StepReport:
         ledger: integrals over it.
         statistics: iterations and relative residuals [-] of its solves.
         failure: the first one.
+        peaks: endpoint -> readings within it, whose smooth maximum over a run is the peak of that endpoint.
     """
 
     endpoints: Fields
     ledger: LedgerTerms
     statistics: dict[str, Float[Array, ""]]
     failure: Failure
+    peaks: dict[str, Readings] = field(default_factory=dict)
 
     @property
     def status(self) -> Int[Array, "*t"]:
@@ -139,12 +145,14 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
         end, motion, unmoved = move_cells(model, end, solved, volume_end)
     following = _following(state, end, volume_end, courses, solved)
     final = respond(model, Fields({**given, **end, **following.body}), solved)
-    peak = _blocked_peak(model, state, trapped, solved, final.blocked)
+    plugged = _plugged_at_ends(model, state, schedule, trapped, solved, end["plugging"])
+    largest_share = jnp.max(jnp.where(plugged.weights > 0, plugged.values, 0.0))
     report = StepReport(
-        endpoints=endpoints_of(model, Fields({**final, "blocked_peak": peak}), solved, evidence),
+        endpoints=endpoints_of(model, Fields({**final, "blocked_peak": largest_share}), solved, evidence),
         ledger=_ledger(model, state, following, courses, budgets, evidence),
         statistics={**evidence.statistics, **motion},
         failure=_failure(model, (unsound, evidence.failure, unmoved), following),
+        peaks={"blocked_peak": plugged},
     )
     return following, report
 
@@ -249,25 +257,41 @@ def _plugged_per_cell(model: LiverModel) -> Array:
     return model.product.plugging / model.parameters.sinusoids_per_litre
 
 
-def _blocked_peak(
-    model: LiverModel, state: LiverState, trapped: Trapped, solved: QuasiSteady, blocked: Float[Array, "nz ny nx"]
-) -> Float[Array, ""]:
-    """Largest share of plugged sinusoids within the step: at the end of an infusion, or of the step.
+def _plugged_at_ends(
+    model: LiverModel,
+    state: LiverState,
+    schedule: DoseSchedule,
+    trapped: Trapped,
+    solved: QuasiSteady,
+    end: Float[Array, "nz ny nx"],
+) -> Readings:
+    """Share of plugged sinusoids at each end of an infusion in the step and at the `end` of the step [-], k = d + 1.
 
-    Args:
-        blocked: at the end of the step; what the lungs release within the step is seen there.
+    At an end, w follows the infusions exactly; what else moves it (release from the lungs, growth) comes evenly over
+    the step, so that an end which slides over an edge hands its reading on from one step to the next. The reading at
+    the end of the step has a kink where an infusion begins or ends there, and no weight.
     """
-    start, rate = state.voxel["plugging"], model.parameters.biology.stem_cells.unplug_rate
+    begin_h, until_h = ((state.step + n).astype(jnp.float64) * model.numerics.macro_step_h for n in (0, 1))
+    stop_h, step_h = schedule.start_h + schedule.duration_h, until_h - begin_h
+    here = (stop_h > begin_h) & (stop_h <= until_h)
+    when_h = jnp.where(here, stop_h - begin_h, trapped.end_h)
+    start, rate = state.voxel["plugging"], jnp.asarray(model.parameters.biology.stem_cells.unplug_rate)
     caught = (_plugged_per_cell(model) / _litres(model, state)).astype(start.dtype) * solved.arrival
 
-    def mean_at(time_h: Array) -> Array:
-        held = plugging_within(
-            start, caught, trapped.first_pass, trapped.begin_h, trapped.end_h, time_h, jnp.asarray(rate)
-        )
+    def brought(time_h: Array, end_h: Array) -> Array:
+        return plugging_within(start, caught, trapped.first_pass, trapped.begin_h, end_h, time_h, rate)
+
+    other = end - brought(step_h, trapped.end_h)
+
+    def blocked_at(time_h: Array) -> Array:
+        held = brought(time_h, when_h) + (time_h / step_h).astype(start.dtype) * other
         return model.grid.mean(-jnp.expm1(-held))
 
-    within = lax.map(mean_at, trapped.end_h)  # one infusion after the other, for the memory of the fields
-    return jnp.maximum(jnp.max(within), model.grid.mean(blocked))
+    at_ends = lax.map(blocked_at, when_h)  # one by one, for the memory of the fields
+    apart_h = jnp.where(until_h < stop_h, schedule.start_h - until_h, until_h - stop_h)  # below zero while one runs
+    at_end = LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * jnp.prod(smooth_step(apart_h / step_h))
+    values = jnp.append(at_ends, model.grid.mean(-jnp.expm1(-end)))
+    return Readings(values, jnp.append(here.astype(values.dtype), at_end))
 
 
 def _following(
@@ -332,28 +356,6 @@ def _evidence_of_motion(
     each = [(moved.converged[i], failure(status, name, moved.worst_cell[i], grid)) for i, name in enumerate(names)]
     first = first_failure((eased.converged, failure(status, "occupancy", eased.worst_cell, grid)), *each)
     return {f"motion_{name}": value for name, value in of_all.items()}, first
-
-
-def carried_label(
-    label: Float[Array, "nz ny nx"], before: Float[Array, "nz ny nx"], after: Float[Array, "nz ny nx"]
-) -> Float[Array, "nz ny nx"]:
-    """Label after living cells have moved, l - s a + s a' with s the label of a living cell.
-
-    s is 1, but where living cells came to outnumber their label it is the lowest l / a of the tissue, so that label
-    stays positive and its amount is that of before.
-
-    Args:
-        label: l [cells/mm3], (nz, ny, nx).
-        before: living cells a [cells/mm3], (nz, ny, nx).
-        after: living cells a' [cells/mm3], (nz, ny, nx), of equal amount.
-
-    Returns:
-        Label [cells/mm3], (nz, ny, nx).
-    """
-    carrying = before > 0
-    each = jnp.where(carrying, label / jnp.where(carrying, before, 1.0), 1.0)
-    share = jnp.min(jnp.where(each < 1.0, each, 1.0))
-    return (label - share * before) + share * after
 
 
 def _ledger(

@@ -16,6 +16,7 @@ import jax.numpy as jnp
 from jax.core import Tracer
 from jaxtyping import Array, Float, Int
 
+from hepatojax.endpoints import Readings
 from hepatojax.failure import Failure, sentence
 from hepatojax.macro_step import StepReport, advance, advance_jitted
 from hepatojax.mechanism import Fields, pytree
@@ -84,6 +85,7 @@ class Solution:
         failed_field: field where it struck, as an index into `hepatojax.failure.FIELDS_AT_FAULT`; 0 for none.
         failed_voxel: (z, y, x) where it struck, `NOWHERE` where no place is known.
         failed_statistics: as `statistics`, of that macro-step.
+        peaks: endpoint -> readings within each macro-step, whose smooth maximum is the peak of that endpoint.
     """
 
     times_h: Float[Array, " t"]
@@ -98,6 +100,7 @@ class Solution:
     failed_field: Int[Array, ""]
     failed_voxel: Int[Array, " 3"]
     failed_statistics: dict[str, Array]
+    peaks: dict[str, Readings]
 
     def raise_for_status(self) -> None:
         """Raise if the run failed.
@@ -223,6 +226,7 @@ def solution_of(model: LiverModel, state: LiverState, reports: StepReport, kept:
         failed_field=reports.failure.field[first],
         failed_voxel=reports.failure.voxel[first],
         failed_statistics=jax.tree.map(lambda a: a[first], reports.statistics),
+        peaks=reports.peaks,
     )
 
 
@@ -257,6 +261,7 @@ def join(parts: list[Solution]) -> Solution:
         failed_field=last.failed_field,
         failed_voxel=last.failed_voxel,
         failed_statistics=last.failed_statistics,
+        peaks=along(lambda p: p.peaks),
     )
 
 

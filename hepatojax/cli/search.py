@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from hepatojax.build import build_study
+from hepatojax.cli.about import Found, found_about, window_line
 from hepatojax.cli.arms import LAST_STAGE, prepare, run_arms
 from hepatojax.cli.device import preset_folder
 from hepatojax.cli.output import write_errors
@@ -33,6 +34,7 @@ from hepatojax.io.study.journal import JOURNAL_FILE, Journal, open_journal
 from hepatojax.io.study.parts import AFTER, BEFORE, StudyParts, treated
 from hepatojax.io.study.result import (
     FIGURES,
+    FIGURES_ABOUT,
     OPTIMUM_FILE,
     asked_record,
     named_limits,
@@ -89,10 +91,11 @@ def search(
         with locked(output):  # to the end, for the runs and what compares them belong to this search too
             asked = asked_record(study, parts)
             try:
-                optimum = _found(study, parts, asked, output, image, quiet=quiet, stopped=stopped)
+                found = _found(study, parts, asked, output, image, quiet=quiet, stopped=stopped)
             except StoppedOnRequest as stop:
                 print(stop, file=sys.stderr)
                 return ExitCode.STOPPED
+            optimum = found.optimum
             text = scenario_to_toml(_after(study, optimum))
             origin = provenance(
                 scenario_text=text,
@@ -101,7 +104,7 @@ def search(
                 precision=study.scenario.run.precision,
                 command=command,
             )
-            said = optimum_record(parts, optimum)
+            said = {**optimum_record(parts, optimum), **found.record(study, parts)}
             record = {"title": study.title, "study": asked, **said, "provenance": origin}
             write_optimum(output, record)
             if not quiet:
@@ -113,7 +116,7 @@ def search(
             code = _run_both(study, optimum, output, quiet=quiet, **how)
             if code != ExitCode.DONE:
                 return code
-            _compare(study, parts, optimum, record, output, quiet=quiet, figures=figures)
+            _compare(study, parts, found, record, output, quiet=quiet, figures=figures)
     return ExitCode.DONE if optimum.verdict == Verdict.CONVERGED else ExitCode.NOT_CONVERGED
 
 
@@ -126,8 +129,8 @@ def _found(
     *,
     quiet: bool,
     stopped: Sequence[int],
-) -> DoseOptimum:
-    """The optimum, from what the journal holds and what is computed now."""
+) -> Found:
+    """The optimum and what stands about it, from what the journal holds and what is computed now."""
 
     def interrupt() -> None:
         if stopped:
@@ -147,7 +150,7 @@ def _found(
         if not quiet:
             print("the start state is ready; now the program is compiled, then come the places", flush=True)
         progress = SearchProgress(journal, how.starts, quiet=quiet)
-        return optimise_dose(
+        optimum = optimise_dose(
             problem,
             how.method,
             how.starts,
@@ -157,6 +160,7 @@ def _found(
             on_iterate=progress.tell,
             record=journal,
         )
+        return found_about(study, parts, problem, optimum, journal, quiet=quiet)
 
 
 def _forget(output: Path) -> None:
@@ -170,7 +174,7 @@ def _forget(output: Path) -> None:
         if folder.is_dir():
             with locked(folder):
                 remove_summary(folder)
-    figures = [f"figures/{name}.png" for name in FIGURES]
+    figures = [f"figures/{name}.png" for name in (*FIGURES, *FIGURES_ABOUT)]
     remove_files(output, (*figures, SCENARIO_FILE, OPTIMUM_FILE))
 
 
@@ -277,7 +281,7 @@ def _run_both(
 def _compare(
     study: Study,
     parts: StudyParts,
-    optimum: DoseOptimum,
+    found: Found,
     record: dict[str, Any],
     output: Path,
     *,
@@ -285,6 +289,7 @@ def _compare(
     figures: bool,
 ) -> None:
     """Add to the record what the two runs read, and draw them."""
+    optimum = found.optimum
     assert optimum.schedule is not None
     with open_run(output / BEFORE) as before, open_run(output / AFTER) as after:
         said = {
@@ -295,10 +300,12 @@ def _compare(
         if not quiet:
             print(f"objective {said[BEFORE]['objective']:.6g} before, {said[AFTER]['objective']:.6g} after")
         if figures:
+            from hepatojax.report.figures.about import draw_about
             from hepatojax.report.figures.study import StudyCourses, draw_study
 
             courses = StudyCourses(parts, {BEFORE: before, AFTER: after}, optimum, said, study.scenario.run.end_h)
             draw_study(courses, output / "figures")
+            draw_about(record, found.stages or (), study.scenario.run.end_h, output / "figures")
 
 
 def _report(record: dict[str, Any]) -> list[str]:
@@ -313,6 +320,8 @@ def _report(record: dict[str, Any]) -> list[str]:
         lines.append(f"{limit['name']:28} {limit['reading']:.6g} of {bound}{multiplier}")
     if record["idle"]:
         lines.append(f"without effect at any start: {', '.join(record['idle'])}")
+    if record["window"] is not None:
+        lines.append(window_line(record["window"]))
     return [*lines, f"objective {record['objective']:.6g} after {record['jacobian_calls']} places", record["message"]]
 
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax import lax
+from jax.scipy.special import logsumexp
 from jax.typing import ArrayLike
-from jaxtyping import Array
+from jaxtyping import Array, Float
 
 
 def hill(concentration: ArrayLike, half_saturation: ArrayLike, exponent: ArrayLike = 1.0) -> Array:
@@ -71,6 +73,40 @@ def ramp(value: ArrayLike, low: ArrayLike, high: ArrayLike, steepness: ArrayLike
     """
     value = jnp.asarray(value)
     return value * (low + (high - low) * jax.nn.sigmoid(steepness * value))
+
+
+def smooth_peak(
+    series: Float[Array, " t"], width: Float[Array, ""] | float, weights: Float[Array, " t"] | None = None
+) -> Float[Array, ""]:
+    """The one smooth maximum through which peaks enter; it is never below an entry of weight 1.
+
+        w log(sum(a exp(y / w))),   max(y + w log(a)) <= result <= max(y) + w log(sum(a))
+
+    What keeps a limit on it keeps the limit on the peak. It rises with every entry and is convex.
+
+    Args:
+        series: y, any unit, (t,).
+        width: w, in the same unit.
+        weights: a in 0..1 [-], not all zero, (t,); 1 by default.
+
+    Returns:
+        The smooth maximum, in the same unit.
+    """
+    top = lax.stop_gradient(jnp.max(series))  # the result does not depend on it
+    return top + width * logsumexp((series - top) / width, b=weights)
+
+
+def smooth_step(value: ArrayLike) -> Array:
+    """y^2 (3 - 2 y) in 0..1, 0 below and 1 above, with a continuous derivative.
+
+    Args:
+        value: y [-], any shape.
+
+    Returns:
+        The step [-].
+    """
+    y = jnp.asarray(value)
+    return jnp.where(y <= 0, 0.0, jnp.where(y >= 1, 1.0, y * y * (3.0 - 2.0 * y)))
 
 
 def safe_power(base: ArrayLike, exponent: ArrayLike) -> Array:

@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 
 from hepatojax.status import Status
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.optimise import CALLS, in_units, optimise_dose
+from hepatojax.studies.optimise import CALLS, Record, in_units, optimise_dose
 from hepatojax.studies.optimum import DoseOptimum, Verdict, merit
 from hepatojax.studies.problem import DoseProblem, Outcome, Program, program_of
 
@@ -48,6 +48,7 @@ def fewer_infusions(
     method: str = "SLSQP",
     calls: int = CALLS,
     on_stage: Callable[[FewerInfusions], None] | None = None,
+    record: Record | None = None,
 ) -> tuple[FewerInfusions, ...]:
     """The best schedules of ever fewer infusions, down to `keep`, starting from an optimum of all of them.
 
@@ -65,6 +66,8 @@ def fewer_infusions(
         method: of scipy, see `optimise_dose`.
         calls: places that each optimisation may compute.
         on_stage: called with every schedule but the first.
+        record: of an earlier search of the same problem, see `optimise_dose`; it holds every place but the forward runs
+            without each infusion.
 
     Returns:
         The optimum of all infusions, then one of one infusion less, and so on; look at `converged` of each.
@@ -72,7 +75,7 @@ def fewer_infusions(
     Raises:
         StudyError: an optimum that is none, or amounts that cannot go to zero.
     """
-    program = program_of(problem)
+    program, record = program_of(problem), record or Record()
     amounts = _amounts(problem, optimum, keep)
     shrinking, caps = _shrinking(program), np.ones(len(program.variables))
     stages = [FewerInfusions(tuple(program.variables[i] for i in amounts), "", optimum)]
@@ -86,9 +89,8 @@ def fewer_infusions(
             here = shrinking.with_inputs((program.inputs, jnp.asarray(caps)))
             start = np.divide(np.minimum(found.x, caps), caps, out=np.zeros(len(x)), where=caps > 0)
             typical = optimum.typical_gradient  # where the others are at their best, the gradient itself says nothing
-            bounded = optimise_dose(
-                here, method, first=start[None], certificate=False, calls=calls, typical_gradient=typical
-            )
+            how: dict[str, Any] = {"calls": calls, "typical_gradient": typical, "record": record.beside("caps", caps)}
+            bounded = optimise_dose(here, method, first=start[None], certificate=False, **how)
             found = _unscaled(problem, bounded, caps)
         kept = tuple(program.variables[i] for i in amounts)
         stages.append(FewerInfusions(kept, program.variables[going], found))

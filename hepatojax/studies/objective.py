@@ -10,14 +10,14 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import NamedTuple
 
 import jax.numpy as jnp
-from jax import lax
-from jax.scipy.special import logsumexp
 from jaxtyping import Array, Float
 
-from hepatojax.endpoints import ENDPOINTS
+from hepatojax.endpoints import ENDPOINTS, Readings
+from hepatojax.numerics.safe_math import smooth_peak
 from hepatojax.parameters.registry import suggestion
 from hepatojax.scenario import ROUTES
 from hepatojax.status import HepatojaxError
@@ -47,11 +47,13 @@ class Course(NamedTuple):
         endpoints: name -> value at the end of each macro-step, (t,), in the unit of `hepatojax.endpoints`.
         schedule: the doses.
         rows: those that hold an infusion; they are to come in this order.
+        peaks: endpoint -> readings within each macro-step, which its peak takes in place of the endpoint.
     """
 
     endpoints: Mapping[str, Float[Array, " t"]]
     schedule: DoseSchedule
     rows: tuple[int, ...]
+    peaks: Mapping[str, Readings] = MappingProxyType({})
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,7 @@ class Aim:
     Attributes:
         quantity: an endpoint, or a quantity of the schedule in `TOTALS` [1e6 cells/kg].
         at: "end", "mean", "peak" or "trough" over the ends of macro-steps; what rises and falls again within one is not
-            seen, but for `blocked_peak`, which looks within.
+            seen, but for the peak of `blocked_peak`, which looks within.
         weight: per unit of the quantity.
         scale: typical change of the quantity, in its unit, for `smooth_peak`.
         sharpness: of a peak or trough, whose width is scale / sharpness [-].
@@ -170,24 +172,6 @@ class Limit:
         return sign * (reading - self.bound) / self.scale
 
 
-def smooth_peak(series: Float[Array, " t"], width: float) -> Float[Array, ""]:
-    """A smooth maximum, which is never below the true one.
-
-        w log(sum(exp(y / w))),   max(y) <= result <= max(y) + w log(t)
-
-    What keeps a limit on it keeps the limit on the peak. It rises with every entry and is convex.
-
-    Args:
-        series: y at the end of each macro-step, any unit, (t,).
-        width: w, in the same unit.
-
-    Returns:
-        The smooth maximum, in the same unit.
-    """
-    top = lax.stop_gradient(jnp.max(series))  # the result does not depend on it
-    return top + width * logsumexp((series - top) / width)
-
-
 def cells_by_route(schedule: DoseSchedule) -> Float[Array, "d 5"]:
     """Cells of each infusion by each route.
 
@@ -205,6 +189,9 @@ def _reading(quantity: str, at: str, width: float, course: Course) -> Float[Arra
     if quantity in OF_SCHEDULE:
         return _of_schedule(quantity, course)
     series = course.endpoints[quantity]
+    if at == "peak" and quantity in course.peaks:
+        within = course.peaks[quantity]
+        return smooth_peak(within.values.ravel(), width, within.weights.ravel())[None]
     if at == "peak":
         return smooth_peak(series, width)[None]
     if at == "trough":
@@ -236,7 +223,10 @@ def _check(who: str, quantity: str, at: str, of_schedule: tuple[str, ...]) -> No
     if quantity not in ENDPOINTS:
         near = suggestion(quantity, dict.fromkeys((*ENDPOINTS, *of_schedule)))
         raise StudyError(f"{who}: neither an endpoint nor a quantity of the schedule that may stand here{near}")
-    if not ENDPOINTS[quantity].smooth:
+    if ENDPOINTS[quantity].smooth_peak:
+        if at != "peak":
+            raise StudyError(f'{who}: only its peak has a derivative; give at = "peak"')
+    elif not ENDPOINTS[quantity].smooth:
         instead = SMOOTH_INSTEAD.get(quantity)
         advice = f"; use {instead}" if instead else ""
         raise StudyError(f"{who}: it has no derivative ({ENDPOINTS[quantity].meaning}){advice}")

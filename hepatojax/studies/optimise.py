@@ -80,6 +80,18 @@ class Record:
         """
         return compute()
 
+    def beside(self, what: str, values: Float[np.ndarray, " k"]) -> Record:
+        """The record of the same program with something more beside its inputs, see `Program.beside`.
+
+        Args:
+            what: the kind of it.
+            values: its numbers, in any unit, (k,).
+
+        Returns:
+            A record whose places are its own.
+        """
+        return self
+
 
 def optimise_dose(
     problem: DoseProblem | Program,

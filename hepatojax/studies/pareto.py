@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.optimise import CALLS, in_units, optimise_dose
+from hepatojax.studies.optimise import CALLS, Record, in_units, optimise_dose
 from hepatojax.studies.optimum import DoseOptimum, Verdict
 from hepatojax.studies.problem import DoseProblem, Outcome, Program, program_of
 
@@ -70,6 +70,8 @@ def pareto_front(
     certificate: bool = True,
     calls: int = CALLS,
     on_point: Callable[[ParetoPoint], None] | None = None,
+    record: Record | None = None,
+    optimum: DoseOptimum | None = None,
 ) -> ParetoFront:
     """Maximise the objective under harm <= epsilon for a series of epsilons, by continuation.
 
@@ -87,6 +89,8 @@ def pareto_front(
         certificate: whether to certify.
         calls: places that a start may compute.
         on_point: called with every point.
+        record: of an earlier search of the same problem, see `optimise_dose`.
+        optimum: of the problem, converged, from which the first point then starts; by default from several starts.
 
     Returns:
         The front; look at `converged` of each point.
@@ -94,7 +98,7 @@ def pareto_front(
     Raises:
         StudyError: no such limit, or epsilons that neither rise nor fall.
     """
-    program = program_of(problem)
+    program, record, before = program_of(problem), record or Record(), optimum
     given = np.asarray(epsilons, float)
     _check(program, harm, given)
     shifting = _shifting(program, harm)
@@ -103,15 +107,15 @@ def pareto_front(
     proven = not certificate
     for epsilon in given:
         here = shifting.with_inputs((program.inputs, jnp.asarray(epsilon)))
-        optimum = None
-        if points and points[-1].converged:
-            before = points[-1].optimum
-            typical = before.typical_gradient
-            optimum = optimise_dose(here, first=before.x[None], certificate=False, typical_gradient=typical, **options)
-        if optimum is None or optimum.verdict != Verdict.CONVERGED:
-            optimum = optimise_dose(here, starts=starts, certificate=not proven, **options)
-            proven = proven or optimum.proven
-        points.append(ParetoPoint(float(epsilon), in_units(problem, optimum)))
+        found, own = None, record.beside(f"epsilon of {harm}", np.asarray([epsilon]))
+        if before is not None and before.verdict == Verdict.CONVERGED:
+            how = {"typical_gradient": before.typical_gradient, "record": own, **options}
+            found = optimise_dose(here, first=before.x[None], certificate=False, **how)
+        if found is None or found.verdict != Verdict.CONVERGED:
+            found = optimise_dose(here, starts=starts, certificate=not proven, record=own, **options)
+            proven = proven or found.proven
+        before = found
+        points.append(ParetoPoint(float(epsilon), in_units(problem, found)))
         if on_point is not None:
             on_point(points[-1])
     return ParetoFront(harm, tuple(points))

@@ -368,6 +368,28 @@ class DoseProblem:
         """
         return self.program.evaluate(x)
 
+    def multiples(self, x: ArrayLike, factors: ArrayLike) -> Outcome:
+        """What comes of the schedule at a place with every infusion times a factor, whether it is chosen or not.
+
+        Args:
+            x: in 0..1 [-], (n,).
+            factors: on the cells of every infusion [-], (m,).
+
+        Returns:
+            Objective (m,), excess of each limit in the order of `Program.limits` (m, c) and status (m,).
+        """
+        schedule, product = self.dosed(x)
+
+        def times(factor: Array, inputs: tuple[LiverModel, LiverState, DoseSchedule]) -> Outcome:
+            model, state, given = inputs
+            more = dataclasses.replace(given, cells_per_kg=factor[0] * given.cells_per_kg)
+            return self._judged(model, state, more, sum(self._limits, ()))
+
+        inputs = (dataclasses.replace(self.model, product=product), self.state, schedule)
+        options = self.program.compiler_options
+        line = Program(times, inputs, ("factor",), self.program.limits, compiler_options=options)
+        return line.evaluate_many(np.asarray(factors, float)[:, None])
+
     @cached_property
     def program(self) -> Program:
         """The problem as its solvers see it; limits that take no simulation come last."""
@@ -397,7 +419,11 @@ class DoseProblem:
     def _outcome(self, x: Array, inputs: tuple[LiverModel, LiverState, DoseSchedule]) -> Outcome:
         model, state, schedule = inputs
         schedule, product = dosed(self.variables, schedule, model.product, x)
-        model = dataclasses.replace(model, product=product)
+        return self._judged(dataclasses.replace(model, product=product), state, schedule, self._limits[0])
+
+    def _judged(
+        self, model: LiverModel, state: LiverState, schedule: DoseSchedule, limits: tuple[Limit, ...]
+    ) -> Outcome:
         run = simulate(
             model,
             state,
@@ -407,9 +433,9 @@ class DoseProblem:
             adjoint=self.adjoint,
             checkpoints=self.checkpoints,
         )
-        course = Course(run.endpoints, schedule, self._rows)
+        course = Course(run.endpoints, schedule, self._rows, run.peaks)
         objective = sum((aim.weight * aim.reading(course) for aim in self.aims), jnp.zeros(()))
-        return Outcome(objective, _stacked(self._limits[0], course), run.status)
+        return Outcome(objective, _stacked(limits, course), run.status)
 
     def _closed_excess(self, x: Array, inputs: tuple[LiverModel, LiverState, DoseSchedule]) -> Array:
         schedule, _ = dosed(self.variables, inputs[2], inputs[0].product, x)

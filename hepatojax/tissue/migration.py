@@ -176,3 +176,25 @@ def _equations(parameters: tuple[Faces, Faces, Array, Array, Array]) -> tuple[Fl
     faces, conductance, potential, inertia, density = parameters
     drift = tuple(faces[a] * (upper_neighbour(potential, a) - potential) for a in AXES)
     return (*exponential(drift, conductance), inertia), inertia * density
+
+
+def carried_label(
+    label: Float[Array, "nz ny nx"], before: Float[Array, "nz ny nx"], after: Float[Array, "nz ny nx"]
+) -> Float[Array, "nz ny nx"]:
+    """Label after living cells have moved, l - s a + s a' with s the label of a living cell.
+
+    s is 1, but where living cells came to outnumber their label it is the lowest l / a of the tissue, so that label
+    stays positive and its amount is that of before.
+
+    Args:
+        label: l [cells/mm3], (nz, ny, nx).
+        before: living cells a [cells/mm3], (nz, ny, nx).
+        after: living cells a' [cells/mm3], (nz, ny, nx), of equal amount.
+
+    Returns:
+        Label [cells/mm3], (nz, ny, nx).
+    """
+    carrying = before > 0
+    each = jnp.where(carrying, label / jnp.where(carrying, before, 1.0), 1.0)
+    share = jnp.min(jnp.where(each < 1.0, each, 1.0))
+    return (label - share * before) + share * after

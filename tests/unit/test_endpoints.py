@@ -40,7 +40,7 @@ def test_names_and_units_are_of_the_table_and_meanings_differ():
     )
     assert len({e.meaning for e in ENDPOINTS.values()}) == len(ENDPOINTS)
     rough = {name for name, e in ENDPOINTS.items() if not e.smooth}
-    assert {"meld", "meld_3", "child_pugh", "oxygen_min", "hypoxic_fraction"} == rough
+    assert {"meld", "meld_3", "child_pugh", "oxygen_min", "hypoxic_fraction", "blocked_peak"} == rough
 
 
 def test_bedside_findings_of_the_patient_enter_the_scores(reading):

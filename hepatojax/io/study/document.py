@@ -13,7 +13,7 @@ from hepatojax.io.scenario.complaints import problems_of
 from hepatojax.io.scenario.document import LONGEST_TITLE
 from hepatojax.io.scenario.errors import Problem, shown
 from hepatojax.io.scenario.section import Section, choice, quantity
-from hepatojax.io.study.specification import ADJOINTS, METHODS, OptimiseSpec, Study, WindowSpec
+from hepatojax.io.study.specification import ADJOINTS, METHODS, FewerSpec, OptimiseSpec, ParetoSpec, Study, WindowSpec
 from hepatojax.scenario import ROUTES
 
 LARGEST_SEED = 2**31 - 1
@@ -121,6 +121,27 @@ class WindowSection(Section):
     )
 
 
+class FewerSection(Section):
+    """Ever fewer infusions, from the optimum on."""
+
+    specification = FewerSpec
+    keep: Annotated[int, *quantity(1, 1000, "-")] = Field(
+        default=FewerSpec.keep, description="number of infusions to leave, fewer than the amounts that are variables"
+    )
+
+
+class ParetoSection(Section):
+    """The best objective for a series of bounds on one harm."""
+
+    specification = ParetoSpec
+    limit: str = Field(description="quantity of the limit whose bound is moved")
+    low: float = Field(description="lowest bound, in the unit of the quantity")
+    high: float = Field(description="highest bound, in the unit of the quantity")
+    points: Annotated[int, *quantity(2, 100, "-")] = Field(
+        default=ParetoSpec.points, description="number of bounds, evenly spread"
+    )
+
+
 class StudyFile(Section):
     """A study: a scenario, aims and limits, variables, and how to search."""
 
@@ -136,6 +157,8 @@ class StudyFile(Section):
     variable: Annotated[tuple[VariableSection, ...], Field(strict=False, min_length=1)]
     optimise: OptimiseSection = OptimiseSection()
     window: WindowSection = WindowSection()
+    fewer: FewerSection | None = None
+    pareto: ParetoSection | None = None
 
 
 SECTIONS: dict[tuple[str, ...], type[Section]] = {
@@ -145,6 +168,8 @@ SECTIONS: dict[tuple[str, ...], type[Section]] = {
     ("variable",): VariableSection,
     ("optimise",): OptimiseSection,
     ("window",): WindowSection,
+    ("fewer",): FewerSection,
+    ("pareto",): ParetoSection,
 }
 
 

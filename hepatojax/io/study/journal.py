@@ -5,6 +5,8 @@
     {"certificate": place, direction and figures, "x", "seed"}           at the first start, and at the optimum
     {"start", "x", "objective", "limits", "status", "jacobian"}          one of these for each computed place
 
+Each of the last three may have {"beside": [what, numbers]}: it belongs to the program with these beside its inputs.
+
 A place is found again by the bits of its x, so a search that asks for the same places in the same order goes on where
 it was cut off, and computes none twice. Numbers are written so that they are read back bit for bit; nan and infinity
 are null. The file grows by one line and one fsync at a time.
@@ -16,8 +18,10 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from copy import copy
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -50,17 +54,34 @@ class Journal(Record):
         file: the same, open to append bytes.
         lines: what it holds, without the header.
         interrupt: called before anything is computed; what it raises ends the search, and the journal stays.
-
-    Attributes:
-        recalled: number of places that were on the disk.
-        computed: number of places that were not.
     """
 
     def __init__(self, path: Path, file: Any, lines: list[dict[str, Any]], interrupt: Callable[[], None]):
         self.path, self._file, self._interrupt = path, file, interrupt
-        self.recalled = self.computed = 0
-        self._places = {_key(line["x"]): line for line in lines if "jacobian" in line}
-        self._others = {_other_key(line): line for line in lines if "jacobian" not in line}
+        self._beside: list[Any] | None = None
+        self._counts = Counter[str]()
+        self._lines = {_line_key(line): line for line in lines}
+
+    @property
+    def recalled(self) -> int:
+        """Number of places that were on the disk."""
+        return self._counts["recalled"]
+
+    @property
+    def computed(self) -> int:
+        """Number of places that were not."""
+        return self._counts["computed"]
+
+    def beside(self, what: str, values: np.ndarray) -> Journal:
+        """The part of the journal that is of the same program with something more beside its inputs.
+
+        Args:
+            what: the kind of it.
+            values: its numbers (k,), by whose bits it is recalled.
+        """
+        part = copy(self)  # of one file, one set of lines and one count
+        part._beside = [what, _plain(values)]
+        return part
 
     def screened(self, starts: int, seed: int, compute: Callable[[], np.ndarray]) -> np.ndarray:
         """Places to start from (starts, n).
@@ -70,7 +91,7 @@ class Journal(Record):
             seed: of the points that were screened.
             compute: gives them, in 0..1, where the journal has none for this number and seed.
         """
-        found = self._others.get(("screened", starts, seed))
+        found = self._found({"screened": None, "starts": starts, "seed": seed})
         if found is None:
             self._interrupt()
             found = self._append({"screened": _plain(compute()), "starts": starts, "seed": seed})
@@ -85,12 +106,13 @@ class Journal(Record):
             compute: gives objective, excess of the limits [-] and their Jacobian, where the journal does not hold the
                 place.
         """
-        found = self._places.get(_key(x))
+        found = self._found({"jacobian": None, "x": x})
         if found is not None:
-            self.recalled += 1
+            self._counts["recalled"] += 1
             return _linearised(found)
         self._interrupt()
-        here, self.computed = compute(), self.computed + 1
+        here = compute()
+        self._counts["computed"] += 1
         line = {
             "start": start,
             "x": _plain(x),
@@ -99,7 +121,7 @@ class Journal(Record):
             "status": int(here.status),
             "jacobian": _plain(here.jacobian),
         }
-        self._places[_key(x)] = self._append(line)
+        self._append(line)
         return here
 
     def certificate(self, x: np.ndarray, seed: int, compute: Callable[[], GradientCertificate]) -> GradientCertificate:
@@ -110,7 +132,7 @@ class Journal(Record):
             seed: of its direction.
             compute: gives it, where the journal has none for this place and seed.
         """
-        found = self._others.get(("certificate", _key(x), seed))
+        found = self._found({"certificate": None, "x": x, "seed": seed})
         if found is not None:
             return _certificate(found["certificate"])
         self._interrupt()
@@ -120,11 +142,19 @@ class Journal(Record):
         self._append({"certificate": said, "x": _plain(x), "seed": seed})
         return made
 
+    def _found(self, sought: dict[str, Any]) -> dict[str, Any] | None:
+        return self._lines.get(_line_key(self._marked(sought)))
+
+    def _marked(self, line: dict[str, Any]) -> dict[str, Any]:
+        return line if self._beside is None else {**line, "beside": self._beside}
+
     def _append(self, line: dict[str, Any]) -> dict[str, Any]:
-        """Write a line and wait until the disk has it."""
+        """Write a line, wait until the disk has it, and recall it from now on."""
+        line = self._marked(line)
         self._file.write(_line(line))
         self._file.flush()
         os.fsync(self._file.fileno())
+        self._lines[_line_key(line)] = line
         return line
 
 
@@ -209,11 +239,15 @@ def _key(x: Any) -> bytes:
     return (np.asarray(x, float) + 0.0).tobytes()  # which makes -0 the same place as 0
 
 
-def _other_key(line: Mapping[str, Any]) -> tuple[Any, ...]:
-    """What a line without a Jacobian is recalled by: its kind and all that it depends on."""
+def _line_key(line: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What a line is recalled by: its kind and all that it depends on."""
+    what, numbers = line.get("beside") or ("", [])
+    of = what, _key(numbers)
+    if "jacobian" in line:
+        return "place", *of, _key(line["x"])
     if "screened" in line:
-        return "screened", line["starts"], line["seed"]
-    return ("certificate", _key(line["x"]), line["seed"]) if "certificate" in line else ("unknown",)
+        return "screened", *of, line["starts"], line["seed"]
+    return ("certificate", *of, _key(line["x"]), line["seed"]) if "certificate" in line else ("unknown",)
 
 
 def _plain(values: Any) -> Any:

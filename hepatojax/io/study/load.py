@@ -30,6 +30,7 @@ from hepatojax.scenario import Scenario
 from hepatojax.status import ExitCode, HepatojaxError
 
 AMPLIFICATION = "amplification."
+AMOUNT, EACH, SPACING = "cells_per_kg[", "each_", "spacing_h"
 
 
 class StudyFileError(HepatojaxError, ValueError):
@@ -78,6 +79,7 @@ def load_study(path: str | Path, overrides: Mapping[str, Any] | None = None) -> 
         problems += _method(file)
         problems += _checkpoints(file, scenario)
         problems += _factors(file.window.factors, scenario)
+        problems += [*_fewer(file), *_pareto(file)]
     lines = [*(f"{path.name}: {problem}" for problem in problems), *lines]
     if file is None or scenario is None or lines:
         raise StudyFileError(lines)
@@ -96,6 +98,8 @@ def _study(source: str, file: StudyFile, scenario: Scenario) -> Study:
         limits=tuple(limit.model_dump(exclude_unset=True) for limit in file.limit),
         optimise=file.optimise.to_spec(),
         window=replace(window, factors=window.factors or _amplification(scenario)),
+        fewer=None if file.fewer is None else file.fewer.to_spec(),
+        pareto=None if file.pareto is None else file.pareto.to_spec(),
     )
 
 
@@ -164,6 +168,38 @@ def _checkpoints(file: StudyFile, scenario: Scenario | None) -> list[Problem]:
     except ValueError as error:
         return [Problem(key, str(error).removeprefix("checkpoints "))]
     return []
+
+
+def _fewer(file: StudyFile) -> list[Problem]:
+    """There are more amounts than are to be kept, and each may go to zero."""
+    if file.fewer is None:
+        return []
+    amounts = [variable for variable in file.variable if variable.name.startswith(AMOUNT)]
+    if file.fewer.keep >= len(amounts):
+        text = f"must be below the number of variables {AMOUNT}i], {len(amounts)} (got {file.fewer.keep})"
+        return [Problem("fewer.keep", text)]
+    reason = 'wants low = 0 and scale = "linear", for [fewer] lets amounts go to zero'
+    return [Problem(f"variable.{v.name}", reason) for v in amounts if (v.low, v.scale) != (0.0, "linear")]
+
+
+def _pareto(file: StudyFile) -> list[Problem]:
+    """The limit is one of the study, a single number, and its bounds rise."""
+    if file.pareto is None:
+        return []
+    named, quantities, problems = file.pareto.limit, [limit.quantity for limit in file.limit], []
+    near = nearest(named, quantities)
+    hint = f", did you mean {near}?" if near else ""
+    if named not in quantities:
+        among = ", ".join(quantities) or "there is none"
+        problems = [Problem("pareto.limit", f"{shown(named)} is not the quantity of a limit ({among}){hint}")]
+    elif quantities.count(named) > 1:
+        problems = [Problem("pareto.limit", f"{shown(named)} is the quantity of several limits; keep one")]
+    elif named.startswith(EACH) or named == SPACING:
+        problems = [Problem("pareto.limit", f"{shown(named)} holds for every infusion; a front wants one number")]
+    if not file.pareto.low < file.pareto.high:
+        text = f"must be above pareto.low, {file.pareto.low:g} (got {file.pareto.high:g})"
+        problems.append(Problem("pareto.high", text))
+    return problems
 
 
 def _factors(names: Sequence[str], scenario: Scenario | None) -> list[Problem]:

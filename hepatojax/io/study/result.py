@@ -11,7 +11,7 @@ Reference: RELIABILITY 2.2 and 2.3 (optimisation record).
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -22,16 +22,20 @@ from hepatojax.endpoints import ENDPOINTS
 from hepatojax.io.results import RunFile
 from hepatojax.io.run_folder import write_record
 from hepatojax.io.study.parts import StudyParts, fingerprint
-from hepatojax.io.study.specification import Study
+from hepatojax.io.study.specification import ParetoSpec, Study
 from hepatojax.studies.certificate import GradientCertificate
+from hepatojax.studies.fewer import FewerInfusions
+from hepatojax.studies.multiples import Multiples
 from hepatojax.studies.objective import Course, Limit
 from hepatojax.studies.optimum import DoseOptimum, StartOutcome
+from hepatojax.studies.pareto import ParetoFront
 from hepatojax.studies.quantities import OF_SCHEDULE, SPACING
 from hepatojax.studies.variables import rows_in_use
 from hepatojax.therapy.schedule import DoseSchedule
 
 OPTIMUM_FILE = "optimum.json"
 FIGURES = ("schedule", "objective", "courses", "search")
+FIGURES_ABOUT = ("window", "fewer", "pareto")
 UNITS = {
     "start_h": "h",
     "duration_h": "h",
@@ -137,6 +141,76 @@ def optimum_record(parts: StudyParts, optimum: DoseOptimum) -> dict[str, Any]:
         },
         "jacobian_calls": optimum.jacobian_calls,
     }
+
+
+def fewer_record(parts: StudyParts, stages: Sequence[FewerInfusions]) -> list[dict[str, Any]]:
+    """The best schedules of ever fewer infusions.
+
+    Args:
+        parts: of the study.
+        stages: of `fewer_infusions`, the optimum of all infusions first.
+
+    Returns:
+        For each what is kept, what went last, and its verdict, objective, values with unit and limits.
+    """
+    return [
+        {
+            "kept": list(stage.kept),
+            "dropped": stage.dropped or None,
+            **_summary(parts, stage.optimum),
+            "limits": _limits(stage.optimum.best, named_limits(parts)),
+        }
+        for stage in stages
+    ]
+
+
+def pareto_record(parts: StudyParts, asked: ParetoSpec, front: ParetoFront) -> dict[str, Any]:
+    """The best objective for each bound on one harm.
+
+    Args:
+        parts: of the study.
+        asked: which limit.
+        front: found for it.
+
+    Returns:
+        The limit with its unit, and points: the bound in that unit, verdict, objective, slope (what the objective gains
+        by a unit of the bound), values, and the names of the limits that are active.
+    """
+    limit = dict(named_limits(parts))[front.harm]
+    per_unit = (-1.0 if limit.most is None else 1.0) / limit.scale
+    points = [
+        {
+            "bound": reading_of(limit, point.epsilon),
+            **_summary(parts, point.optimum),
+            "slope": slope * per_unit,
+            "active": [name for name, rate in point.optimum.multipliers.items() if rate > 0] if point.converged else [],
+        }
+        for point, slope in zip(front.points, front.slopes.tolist(), strict=True)
+    ]
+    return {"limit": asked.limit, "at": limit.at, "unit": unit_of(limit.quantity), "points": points}
+
+
+def multiples_record(found: Multiples, total: float) -> dict[str, Any]:
+    """The window about the best schedule: its cells times a factor, objective and excess of each limit.
+
+    Args:
+        found: over the factors.
+        total: of the best schedule [1e6 cells/kg].
+
+    Returns:
+        The allowed range of the total with what ends it on either side, and the scan.
+    """
+    ends = found.allowed
+    allowed = None if ends is None else [{"factor": f, "total": f * total, "ended_by": by} for f, by in ends]
+    limits = {name: found.limits[:, number] for number, name in enumerate(found.names)}
+    scan = {"factor": found.factors, "objective": found.objective, "limits": limits, "status": found.status}
+    return {"unit": "1e6 cells/kg", "total": total, "allowed": allowed, "scan": scan}
+
+
+def _summary(parts: StudyParts, optimum: DoseOptimum) -> dict[str, Any]:
+    """Verdict, objective and values of an optimum; the rest stands with the main one."""
+    whole = optimum_record(parts, optimum)
+    return {key: whole[key] for key in ("verdict", "objective", "values")}
 
 
 def _range(variable: Any) -> dict[str, Any]:

@@ -37,6 +37,34 @@ class OptimiseSpec:
 
 
 @dataclass(frozen=True)
+class FewerSpec:
+    """Ever fewer infusions from the optimum on, see `hepatojax.studies.fewer`.
+
+    Attributes:
+        keep: how many infusions to leave.
+    """
+
+    keep: int = 1
+
+
+@dataclass(frozen=True)
+class ParetoSpec:
+    """The best objective for a series of bounds on one harm, see `hepatojax.studies.pareto`.
+
+    Attributes:
+        limit: quantity of the limit whose bound is moved.
+        low: lowest bound, in its unit.
+        high: highest bound, in its unit.
+        points: number of bounds, evenly spread.
+    """
+
+    limit: str
+    low: float
+    high: float
+    points: int = 5
+
+
+@dataclass(frozen=True)
 class WindowSpec:
     """What a therapeutic window is asked for.
 
@@ -70,6 +98,8 @@ class Study:
             all.
         optimise: how to search.
         window: what a therapeutic window is asked for.
+        fewer: how far to reduce the infusions of the optimum; None leaves them.
+        pareto: which front to seek; None seeks none.
     """
 
     title: str
@@ -81,6 +111,8 @@ class Study:
     limits: tuple[Mapping[str, Any], ...] = ()
     optimise: OptimiseSpec = OptimiseSpec()
     window: WindowSpec = WindowSpec()
+    fewer: FewerSpec | None = None
+    pareto: ParetoSpec | None = None
 
     @property
     def cotangents(self) -> int:

@@ -118,7 +118,7 @@ def _draw_harms(axes: Axes, study: WindowStudy) -> None:
     scan = study.window.scan
     for number, name in enumerate(study.limits):
         colour, line = HARMS[number % len(HARMS)], LINES[number % len(LINES)]
-        axes.plot(scan.doses, scan.limits[:, number], color=colour, linestyle=line, label=_limit_label(name))
+        axes.plot(scan.doses, scan.limits[:, number], color=colour, linestyle=line, label=limit_label(name))
     axes.axhline(0.0, color="0.2", lw=1)
 
 
@@ -142,7 +142,7 @@ def _shade(axes: Axes, study: WindowStudy) -> None:
 def _name_edge(axes: Axes, edge: Edge, side: str, study: WindowStudy) -> None:
     """The dose at an edge and what ends the window there, above the panel."""
     variable = study.variable
-    text = f"{_dose(edge.dose)}\n{_limit_label(edge.active)}" if edge.active != BOUND else "bound of\nthe variable"
+    text = f"{_dose(edge.dose)}\n{limit_label(edge.active)}" if edge.active != BOUND else "bound of\nthe variable"
     crowded = not 0.15 < variable.place(edge.dose) < 0.85
     align = side if crowded else {"left": "right", "right": "left"}[side]
     style = {"ha": align, "va": "bottom", "fontsize": 7, "color": WINDOW}
@@ -218,8 +218,12 @@ def _factor_label(each: FactorWindows) -> str:
     return f"{spoken(factor.name.removeprefix(AMPLIFICATION))}\n{factor.low:g} to {factor.high:g}{unit}"
 
 
-def _limit_label(name: str) -> str:
-    """The name of a limit as a reader says it: "blocked fraction, peak"."""
+def limit_label(name: str) -> str:
+    """The name of a limit as a reader says it: "blocked fraction, peak".
+
+    Args:
+        name: as `Program.limits` has it; another text is only spoken.
+    """
     words = name.split()
     if words[-1] not in ("most", "least"):
         return spoken(name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
@@ -27,7 +28,7 @@ from hepatojax.io.study.parts import study_parts
 from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
 from hepatojax.scenario import Scenario
 from hepatojax.status import ExitCode, SimulationError, Status
-from hepatojax.studies.problem import DoseProblem, Program
+from hepatojax.studies.problem import DoseProblem, Outcome, Program
 from tests.unit.studies.conftest import stand_in as stand_in
 
 CASE = """
@@ -130,6 +131,13 @@ def asked(tmp_path: Path, program: Program, monkeypatch: pytest.MonkeyPatch) -> 
         asked.ran.append(scenario)
         return write_courses(scenario, output)
 
+    def multiples(problem: DoseProblem, x: Any, factors: Any) -> Outcome:
+        """Less than the optimum gains less, and a quarter more oversteps the limit."""
+        size, limits = np.asarray(factors), len(asked.program.limits)
+        excess = np.repeat((size - 1.25)[:, None], limits, axis=1)
+        return Outcome(np.minimum(size, 1.5), excess, np.zeros(len(size), np.int32))
+
+    monkeypatch.setattr(DoseProblem, "multiples", multiples)
     monkeypatch.setattr(search, "problem_of", problem_of)
     monkeypatch.setattr(search, "run_arms", run_arms)
     monkeypatch.setattr(search, "source_revision", lambda: "this one")
@@ -190,7 +198,7 @@ def test_what_the_runs_read_stands_beside_the_optimum(asked):
 def test_every_figure_is_drawn_and_is_not_blank(asked):
     asked.optimise("--quiet")
     figures = sorted((asked.output / "figures").glob("*.png"))
-    assert [path.stem for path in figures] == ["courses", "objective", "schedule", "search"]
+    assert [path.stem for path in figures] == ["courses", "objective", "schedule", "search", "window"]
     for path in figures:
         assert imread(path)[..., :3].std() > 0.01
 
@@ -279,7 +287,7 @@ def test_a_search_that_ends_early_leaves_nothing_of_an_earlier_one(asked, monkey
     whole = left_in(asked.output)
     monkeypatch.setattr(search, "problem_of", no_start_state)
     assert asked.optimise("--quiet") == ExitCode.NOT_CONVERGED
-    figures = {f"figures/{name}.png" for name in ("courses", "objective", "schedule", "search")}
+    figures = {f"figures/{name}.png" for name in ("courses", "objective", "schedule", "search", "window")}
     gone = {"optimum.json", "scenario.toml", "before/summary.json", "after/summary.json", *figures}
     assert whole - left_in(asked.output) == gone
 
@@ -445,6 +453,78 @@ def test_a_disk_that_refuses_is_a_write_error_and_the_search_goes_on_without_the
     assert asked.found["starts"] == whole["starts"]
 
 
+def test_the_window_of_the_best_schedule_stands_beside_it(asked, capsys):
+    asked.optimise("--no-figures")
+    window = asked.found["window"]
+    assert window["total"] == pytest.approx(1.0) and window["unit"] == "1e6 cells/kg"
+    low, high = window["allowed"]
+    assert (low["total"], low["ended_by"]) == (0.0, "end of the range")
+    assert high["total"] == pytest.approx(1.25) and high["ended_by"] == "limit 0"
+    assert "limits are kept from 0 (end of the range) to 1.25 (limit 0)" in capsys.readouterr().out
+
+
+THREE = (
+    STUDY.replace('name = "start_h[0]"\nlow = 0.0\nhigh = 24.0', 'name = "cells_per_kg[0]"\nlow = 0.0\nhigh = 2e6')
+    .replace('name = "route_mix[0].portal"\nlow = 0.0\nhigh = 1.0', 'name = "cells_per_kg[1]"\nlow = 0.0\nhigh = 2e6')
+)  # fmt: skip
+MORE = THREE + '[fewer]\nkeep = 1\n[pareto]\nlimit = "blocked_fraction"\nlow = 0.25\nhigh = 0.75\npoints = 3\n'
+
+
+@pytest.fixture
+def reduced(asked, stand_in) -> Asked:
+    """Two amounts under a budget of a bound 0.5, with a front and fewer infusions."""
+    second = '[[arm.infusion]]\nstart_h = 20.0\ncells_per_kg = 1e6\nroute = "intravenous"\n'
+    (asked.file.parent / "case.toml").write_text(CASE + second)
+    asked.file.write_text(MORE)
+    made = stand_in(hill, budget)
+    asked.program = dataclasses.replace(
+        made, variables=("cells_per_kg[0]", "cells_per_kg[1]"), limits=("blocked_fraction peak most",)
+    )
+    return asked
+
+
+def test_fewer_infusions_and_the_front_are_found_recorded_and_drawn(reduced, capsys):
+    """The best with x0 = 0 is x1 = 0.8; under x0 + x1 <= 1 + epsilon the optimum is (0.45, 0.55) + epsilon / 2."""
+    assert reduced.optimise() == ExitCode.DONE
+    whole, one = reduced.found["fewer"]
+    assert (whole["kept"], whole["dropped"]) == (["cells_per_kg[0]", "cells_per_kg[1]"], None)
+    assert (one["kept"], one["dropped"], one["verdict"]) == (["cells_per_kg[1]"], "cells_per_kg[0]", "converged")
+    assert [v["value"] for v in one["values"]] == pytest.approx([0.0, 1.6e6], rel=1e-3)
+    front = reduced.found["pareto"]
+    assert (front["limit"], front["unit"], front["at"]) == ("blocked_fraction", "-", "peak")
+    for point, bound in zip(front["points"], (0.25, 0.5, 0.75), strict=True):
+        epsilon = bound / 0.5 - 1.0
+        short = max(0.5 - epsilon, 0.0) / 2.0  # from the top (0.7, 0.8) on either axis
+        assert point["bound"] == pytest.approx(bound) and point["verdict"] == "converged"
+        assert point["objective"] == pytest.approx(1.0 - 2.0 * short**2, abs=1e-5)
+        assert point["slope"] == pytest.approx(2.0 * short / 0.5, abs=2e-2)
+        assert point["active"] == (["blocked_fraction peak most"] if short else [])
+    printed = capsys.readouterr().out
+    assert "1 infusion, without cells_per_kg[0]: objective 0.51, converged" in printed
+    assert printed.count("blocked_fraction at most 0.") == 3
+    for name in ("fewer", "pareto", "window"):
+        assert imread(reduced.output / "figures" / f"{name}.png")[..., :3].std() > 0.01
+
+
+def test_a_search_with_fewer_infusions_and_a_front_is_cut_and_goes_on(reduced, stand_in):
+    reduced.optimise("--quiet", "--no-figures")
+    whole, path = reduced.found, reduced.output / JOURNAL_FILE
+    lines = path.read_bytes().splitlines(keepends=True)
+    kinds = {json.loads(line).get("beside", [""])[0] for line in lines}
+    assert kinds == {"", "caps", "epsilon of blocked_fraction peak most"}
+    path.write_bytes(b"".join(lines[:-4]))
+    reduced.optimise("--quiet", "--no-figures")
+    assert (reduced.found["fewer"], reduced.found["pareto"]) == (whole["fewer"], whole["pareto"])
+    assert path.read_bytes() == b"".join(lines)
+
+
+def test_without_an_optimum_nothing_is_left_out_and_no_front_is_sought(reduced, stand_in):
+    made = stand_in(hill, lambda x: 3.0 - jnp.sum(x))
+    reduced.program = dataclasses.replace(reduced.program, function=made.function)
+    assert reduced.optimise("--quiet", "--no-figures") == ExitCode.NOT_CONVERGED
+    assert (reduced.found["fewer"], reduced.found["pareto"]) == (None, None)
+
+
 @pytest.mark.slow
 def test_a_real_column_is_optimised_and_its_run_says_what_the_search_said(tmp_path: Path):
     """The schedule of the search and the scenario of the best arm are the same treatment."""
@@ -457,3 +537,7 @@ def test_a_real_column_is_optimised_and_its_run_says_what_the_search_said(tmp_pa
     assert code == (ExitCode.DONE if found["verdict"] == "converged" else ExitCode.NOT_CONVERGED)
     assert all(certificate["passed"] for certificate in found["certificates"].values())
     assert found["runs"]["after"]["objective"] == pytest.approx(found["objective"], abs=1e-5)
+    scan = found["window"]["scan"]
+    assert scan["objective"][scan["factor"].index(1.0)] == pytest.approx(found["objective"], abs=1e-5)
+    read = [limit["excess"] for limit in found["limits"]]
+    assert [excess[scan["factor"].index(1.0)] for excess in scan["limits"].values()] == pytest.approx(read, abs=1e-5)

@@ -111,6 +111,7 @@ def test_settings_replace_what_the_scenario_says_and_the_command_line_comes_last
     assert (run.end_h, run.steps_per_day) == (96.0, 8)
 
 
+FRONT = '[pareto]\nlimit = "total_cells"\nlow = 1.0\nhigh = 4.0\n'
 CASES = {
     "unknown key": (HEAD + AIM + START + "step = 1\n", "variable.start_h[0].step: unknown key"),
     "unknown section": (STUDY + "[optimize]\nstarts = 2\n", "optimize: unknown section or key, did you mean optimise?"),
@@ -179,6 +180,24 @@ CASES = {
     "two doses": (STUDY + "[window]\ndoses = 2\n", "window.doses: 2 is outside 3..1000"),
     "no share": (STUDY + "[window]\nshare = 0.0\n", "window.share: 0 is not above 0 and below 1"),
     "all of the gain": (STUDY + "[window]\nshare = 1.0\n", "window.share: 1 is not above 0 and below 1"),
+    "keeps all": (
+        STUDY + '[[variable]]\nname = "cells_per_kg[0]"\nlow = 0.0\nhigh = 1e6\n[fewer]\nkeep = 1\n',
+        "fewer.keep: must be below the number of variables cells_per_kg[i], 1 (got 1)",
+    ),
+    "none kept": (STUDY + "[fewer]\nkeep = 0\n", "fewer.keep: 0 is outside 1..1000"),
+    "misspelt key of fewer": (STUDY + "[fewer]\nkep = 1\n", "fewer.kep: unknown key, did you mean keep?"),
+    "front of no limit": (
+        STUDY + '[[limit]]\nquantity = "total_cells"\nmost = 2.0\n' + FRONT.replace("total_cells", "total_cell"),
+        'pareto.limit: "total_cell" is not the quantity of a limit (total_cells), did you mean total_cells?',
+    ),
+    "front of each infusion": (
+        STUDY + '[[limit]]\nquantity = "each_portal"\nmost = 2.0\n' + FRONT.replace("total_cells", "each_portal"),
+        'pareto.limit: "each_portal" holds for every infusion; a front wants one number',
+    ),
+    "front of falling bounds": (
+        STUDY + '[[limit]]\nquantity = "total_cells"\nmost = 2.0\n' + FRONT.replace("4.0", "0.5"),
+        "pareto.high: must be above pareto.low, 1 (got 0.5)",
+    ),
     "variable twice": (STUDY + START, "variable.start_h[0]: is given twice"),
     "quantity": (STUDY.replace("functional_mass", "functional_mas"), "aim.1: functional_mas: neither an endpoint"),
     "no derivative": (STUDY.replace("functional_mass", "meld"), "aim.1: meld: it has no derivative"),

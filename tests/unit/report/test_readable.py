@@ -26,7 +26,7 @@ from hepatojax.report.figures.maps import CAPPED, CELLS, FLOATING, SUPPLY, cell_
 from hepatojax.report.figures.profiles import zonal_mean, zonal_profiles
 from hepatojax.report.figures.sources import signal_sources, source_shares
 from hepatojax.report.figures.style import COLOURS, LINES, chosen_times, printed, short_name, spanned, with_unit
-from hepatojax.report.figures.window import _dose, _limit_label
+from hepatojax.report.figures.window import _dose, limit_label
 
 DRAWN: dict[str, Callable[[dict[str, RunFile]], Figure]] = {
     "courses": clinical_courses,
@@ -265,9 +265,9 @@ def test_an_error_of_a_balance_is_relative_to_what_entered(gained: float, error:
 
 
 def test_limits_and_doses_are_said_in_words():
-    assert _limit_label("blocked_peak peak most") == "plugged sinusoids, peak"
-    assert _limit_label("bilirubin_mg_dl end most") == "bilirubin, end"
-    assert _limit_label("failed simulation") == "failed simulation"
+    assert limit_label("blocked_peak peak most") == "plugged sinusoids, peak"
+    assert limit_label("bilirubin_mg_dl end most") == "bilirubin, end"
+    assert limit_label("failed simulation") == "failed simulation"
     for dose, text in ((1e4, "1.0"), (2.345e6, "2.3"), (9.94e7, "9.9")):
         assert _dose(dose) == rf"${text}\times10^{{{int(np.log10(dose))}}}$"
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hepatojax.endpoints import ENDPOINTS
+from hepatojax.endpoints import ENDPOINTS, Readings
 from hepatojax.scenario import InfusionSpec
 from hepatojax.studies.objective import SMOOTH_INSTEAD, Aim, Course, Limit, StudyError, smooth_peak
 from hepatojax.therapy.schedule import schedule_of
@@ -55,7 +55,7 @@ def test_an_aim_reads_its_time(at, value):
     np.testing.assert_allclose(reading, value, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", [name for name, endpoint in ENDPOINTS.items() if not endpoint.smooth])
+@pytest.mark.parametrize("name", [name for name, e in ENDPOINTS.items() if not (e.smooth or e.smooth_peak)])
 def test_an_endpoint_without_derivative_is_refused_and_a_smooth_one_named(name):
     for make in (lambda: Aim(name), lambda: Limit(name, most=1.0)):
         with pytest.raises(StudyError, match=f"{name}: it has no derivative .*; use {SMOOTH_INSTEAD[name]}$"):
@@ -70,6 +70,7 @@ def test_an_endpoint_without_derivative_is_refused_and_a_smooth_one_named(name):
         (lambda: Aim("survival", "median"), "allowed: end, mean, peak, trough"),
         (lambda: Aim("total_cells", "peak"), "belongs to the schedule"),
         (lambda: Aim("spacing_h"), "neither an endpoint nor"),
+        (lambda: Limit("blocked_peak", most=0.1), 'only its peak has a derivative; give at = "peak"'),
         (lambda: Limit("mass"), "either most or least"),
         (lambda: Aim("survival", weight=math.nan), "weight is nan; wants a finite number"),
         (lambda: Aim("survival", "peak", scale=0.0), "scale is 0.0; wants a finite number above zero"),
@@ -103,3 +104,10 @@ def test_an_excess_is_relative_to_its_bound_and_positive_beyond_it():
     np.testing.assert_allclose(most.excess(course(portal_gradient=[1.0, 2.5])), [0.25], atol=1e-9)
     least = Limit("survival", least=0.8)
     np.testing.assert_allclose(least.excess(course(survival=[1.0, 0.6])), [0.25])
+
+
+def test_the_peak_of_readings_within_steps_takes_those_that_count():
+    readings = Readings(jnp.asarray([[0.3, 0.9], [0.2, 0.1]]), jnp.asarray([[1.0, 0.0], [1.0, 1.0]]))
+    course = Course({"blocked_peak": jnp.asarray([0.3, 0.2])}, SCHEDULE, (0,), {"blocked_peak": readings})
+    found = float(Limit("blocked_peak", "peak", most=0.5, sharpness=1e3).excess(course)[0])
+    assert 0.3 - 1e-12 <= 0.5 * (1.0 + found) <= 0.3 + 0.5e-3 * np.log(3.0)

@@ -5,8 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from hepatojax.macro_step import carried_label
-from hepatojax.tissue.migration import chemotactic_potential, crowding_potential, migrate
+from hepatojax.tissue.migration import carried_label, chemotactic_potential, crowding_potential, migrate
 from tests.reference.flows import block
 
 move = jax.jit(migrate, static_argnames="tolerance")
