@@ -18,7 +18,7 @@ SCENARIO_KEYS = (
     "run",
     "parameters",
 )
-STUDY_KEYS = ("scenario", "set", "aim", "limit", "variable", "optimise", "window")
+STUDY_KEYS = ("scenario", "set", "aim", "limit", "variable", "optimise", "window", "fewer", "pareto")
 
 
 def not_a_scenario(table: Mapping[str, Any]) -> list[Problem]:

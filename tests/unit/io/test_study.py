@@ -329,7 +329,8 @@ def test_what_was_asked_is_said_with_units_bounds_and_the_fingerprint(write):
 )
 def test_outputs_of_a_reverse_pass_are_those_of_the_program(write, limits, variables):
     """The estimate of memory counts them without JAX."""
-    text = "".join(f'[[limit]]\nquantity = "{name}"\nmost = 20.0\n' for name in limits)
+    peak = {"blocked_peak": 'at = "peak"\n'}
+    text = "".join(f'[[limit]]\nquantity = "{name}"\nmost = 20.0\n{peak.get(name, "")}' for name in limits)
     chosen = ("duration_h[0]", "cells_per_kg[0]")[: variables - 1]
     text += "".join(f'[[variable]]\nname = "{name}"\nlow = 0.5\nhigh = 1.0\n' for name in chosen)
     study = load_study(write(STUDY + text))
