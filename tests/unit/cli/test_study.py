@@ -276,7 +276,7 @@ def test_places_of_another_program_are_refused_and_left_as_they_are(asked, monke
     assert asked.found == before
 
 
-def no_start_state(*_: Any) -> DoseProblem:
+def no_start_state(*_: object, **__: object):
     raise SimulationError(Status.REST_NOT_CONVERGED, "there is no start state")
 
 
