@@ -1,6 +1,7 @@
 """The rest of a healthy lobule follows the numbers of the registry, with a derivative."""
 
 import dataclasses
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -9,6 +10,7 @@ import pytest
 
 from hepatojax.assembly import build_lobule, resting_model, with_parameters
 from hepatojax.checks.validate.course import column_case
+from hepatojax.checks.verify.gradient import QUICK_TO_COMPILE
 from hepatojax.parameters.registry import ParameterError, load_parameters, registry_of
 from hepatojax.scenario import GridSpec
 
@@ -56,7 +58,10 @@ def put(model):
     """The model with other numbers of three kinds, by one program; given by the last part of their names."""
     parameters = registry_of(SCENARIO)
     names = ("cells.macrophage_density", "patient.liver_volume_l", "hepatocytes.division_rate")
-    program = jax.jit(lambda values: with_parameters(model, parameters, dict(zip(names, values, strict=True))))
+
+    @partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
+    def program(values):
+        return with_parameters(model, parameters, dict(zip(names, values, strict=True)))
 
     def of(**changes):
         held = {row.name: row.value for row in parameters.rows}
