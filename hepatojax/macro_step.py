@@ -8,7 +8,7 @@ is known, and with the debris of the middle.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import field
+from dataclasses import field, replace
 from functools import partial
 from typing import Any
 
@@ -89,7 +89,7 @@ class StepReport:
 
     endpoints: Fields
     ledger: LedgerTerms
-    statistics: dict[str, Float[Array, ""]]
+    statistics: dict[str, Float[Array, "*t"]]
     failure: Failure
     peaks: dict[str, Readings] = field(default_factory=dict)
 
@@ -118,7 +118,6 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
     """
     step_h = model.numerics.macro_step_h
     start_h = state.step.astype(jnp.float64) * step_h
-    unsound = wrong_value(model.grid, state, lowest=-jnp.inf)  # looked for here, as it would spoil every solve
     states = {**state.voxel, **{name: state.body[name] for name in BODY_STATES}}
     courses, trapped = _distribute(model, state, schedule, start_h, state.voxel["debris"])
     given = _given(model, start_h, courses)
@@ -151,7 +150,7 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
         endpoints=endpoints_of(model, Fields({**final, "blocked_peak": largest_share}), solved, evidence),
         ledger=_ledger(model, state, following, courses, budgets, evidence),
         statistics={**evidence.statistics, **motion},
-        failure=_failure(model, (unsound, evidence.failure, unmoved), following),
+        failure=_failure(model, (evidence.failure, unmoved), following),
         peaks={"blocked_peak": plugged},
     )
     return following, report
@@ -426,9 +425,10 @@ def advance(
     def one(state: LiverState) -> tuple[LiverState, StepReport]:
         return macro_step(model, state, schedule)
 
+    unsound = wrong_value(model.grid, state, lowest=-jnp.inf)  # it would spoil every solve; later ones end a step
     if every == count and not fields:  # a scan of one costs two more differentiations of its body
         state, reports = scan_steps(one, state, count, adjoint, checkpoints)
-        return state, (reports, {})
+        return state, (_told_first(unsound, reports), {})
 
     def interval(state: LiverState, _: None) -> tuple[LiverState, tuple[StepReport, dict[str, Array]]]:
         state, reports = scan_steps(one, state, every, adjoint, checkpoints)
@@ -436,7 +436,16 @@ def advance(
 
     state, (reports, kept) = lax.scan(interval, state, None, length=count // every)
     reports = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), reports)
-    return state, (reports, kept)
+    return state, (_told_first(unsound, reports), kept)
+
+
+def _told_first(unsound: Failure, reports: StepReport) -> StepReport:
+    """Reports (t, ...) whose first failure is that of the start state, if it has one."""
+
+    def told(of_start: Array, of_steps: Array) -> Array:
+        return of_steps.at[0].set(jnp.where(unsound.status == Status.OK, of_steps[0], of_start))
+
+    return replace(reports, failure=jax.tree.map(told, unsound, reports.failure))
 
 
 advance_jitted = partial(jax.jit, static_argnums=(3, 4, 5, 6))(advance)

@@ -20,6 +20,7 @@ from hepatojax.cli.output import lasting, write_errors
 from hepatojax.cli.run import StoppedOnRequest, command_line, stop_on_signal
 from hepatojax.cli.study import add_study, admit
 from hepatojax.status import ExitCode, HepatojaxError
+from hepatojax.studies.quantities import AMOUNT
 
 if TYPE_CHECKING:
     import numpy as np
@@ -84,7 +85,7 @@ def _find_windows(options: argparse.Namespace) -> ExitCode:
 def _require_amount(study: Study, source: str) -> None:
     """Refuse a study of anything but one amount on a logarithmic scale, before JAX is loaded."""
     entries = [dict(entry) for entry in study.variables]
-    fits = len(entries) == 1 and str(entries[0].get("name", "")).startswith("cells_per_kg[")
+    fits = len(entries) == 1 and str(entries[0].get("name", "")).startswith(AMOUNT)
     if not fits or entries[0].get("scale", "linear") != "log":
         raise NoAmount(f'{source}: variable: a window wants one, cells_per_kg[i] on the scale "log"')
     if not study.window.least_gain > 0:

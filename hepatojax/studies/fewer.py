@@ -15,9 +15,9 @@ from hepatojax.studies.objective import StudyError
 from hepatojax.studies.optimise import CALLS, Record, in_units, optimise_dose
 from hepatojax.studies.optimum import DoseOptimum, Verdict, merit
 from hepatojax.studies.problem import DoseProblem, Outcome, Program, program_of
+from hepatojax.studies.quantities import AMOUNT
 
 SHARES = (0.5, 0.2, 0.0)  # of the amount that is to go, one after the other
-AMOUNT = "cells_per_kg["
 
 
 @dataclass(frozen=True)

@@ -40,11 +40,11 @@ class Multiples(NamedTuple):
         Between two factors excesses are taken as straight lines; beyond a failed simulation nothing is known.
 
         Returns:
-            (lowest factor [-], name), (highest factor [-], name); None where the schedule itself breaks a limit.
+            (lowest factor [-], name), (highest factor [-], name); None where the schedule breaks a limit or fails.
         """
         worst = self.limits.max(axis=1, initial=-np.inf)
         at = int(np.argmin(np.abs(self.factors - 1.0)))
-        if not worst[at] <= FEASIBLE:
+        if self.status[at] != Status.OK or not worst[at] <= FEASIBLE:
             return None
         return self._end(at, -1), self._end(at, 1)
 

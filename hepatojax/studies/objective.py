@@ -189,7 +189,7 @@ def _reading(quantity: str, at: str, width: float, course: Course) -> Float[Arra
     if quantity in OF_SCHEDULE:
         return _of_schedule(quantity, course)
     series = course.endpoints[quantity]
-    if at == "peak" and quantity in course.peaks:
+    if at == "peak" and ENDPOINTS[quantity].smooth_peak:
         within = course.peaks[quantity]
         return smooth_peak(within.values.ravel(), width, within.weights.ravel())[None]
     if at == "peak":

@@ -152,7 +152,8 @@ def optimise_dose(
     best = _best(runs, size)
     proof_at_best = None
     if certificate and not refusal and best.conditions is not None:
-        proof_at_best = record.certificate(best.x, seed, lambda: _certified(program, best.x, seed, typical))
+        judged = record.beside("typical derivatives", typical)  # which decide what a certificate says
+        proof_at_best = judged.certificate(best.x, seed, lambda: _certified(program, best.x, seed, typical))
     verdict = refusal or best.verdict
     if verdict == Verdict.CONVERGED and not _trusted(proof, proof_at_best, allow_failed_certificate):
         verdict = Verdict.FAILED_CERTIFICATE

@@ -50,19 +50,20 @@ def _problem(detail: Any, table: Any, sections: Sections, repeated: Sequence[str
     """One complaint in the words of TOML: the message of our own check where there is one, else by its type."""
     location, kind, value = detail["loc"], detail["type"], detail["input"]
     key, context = dotted(location, table), detail.get("ctx", {})
-    path = ".".join(part for part in location if isinstance(part, str))
+    names = [part for part in location if isinstance(part, str)]
+    path, several = ".".join(names), all(name in repeated for name in names)  # one lies at the top or in another
     if "message" in context:
         return Problem(key, context["message"])
     if kind == "extra_forbidden":
         return Problem(key, _unknown(location, sections))
     if kind == "missing":
-        return Problem(key, f"is missing; write at least one [[{path}]]" if location[-1] in repeated else "is missing")
+        return Problem(key, f"is missing; write at least one [[{path}]]" if several else "is missing")
     if kind == "too_short":
         return Problem(key, "is empty; wants at least one")
     if kind == "model_type":
         header = f"[[{path}]]" if isinstance(location[-1], int) else f"[{key}]"
         return Problem(key, f"must be a section {header} (got {shown(value)})")
-    if kind == "tuple_type" and location[-1] in repeated:
+    if kind == "tuple_type" and several:
         return Problem(key, f"may occur several times: write [[{path}]] with double brackets")
     if kind in _EXPECTED:
         return Problem(key, f"must be {_EXPECTED[kind]}, not {_described(value)}")

@@ -20,7 +20,7 @@ from hepatojax.numerics.segments import kept_steps, segments_of
 from hepatojax.parameters.registry import Parameters, Subject, registry_of
 from hepatojax.scenario import DEFAULT_SPACING_UM, Scenario, domain_extent_um, grid_cells
 from hepatojax.studies.batch import RUNS_AT_ONCE
-from hepatojax.units import SECONDS_PER_MINUTE
+from hepatojax.units import HOURS_PER_DAY, SECONDS_PER_MINUTE
 
 CELLS_PER_PENETRATION_LENGTH = 0.75  # fewer than this and the zonation of oxygen is lost
 # measured on 2 cores at 52x60x16 in float32; the rest estimated from it
@@ -124,7 +124,7 @@ def macro_steps_of(scenario: Scenario) -> int:
     Args:
         scenario: whose run ends after a whole number of them.
     """
-    return round(scenario.run.end_h / 24.0 * scenario.run.steps_per_day)
+    return round(scenario.run.end_h / HOURS_PER_DAY * scenario.run.steps_per_day)
 
 
 def _cells(scenario: Scenario, geometry: Subject) -> tuple[tuple[int, int, int], tuple[float, float, float]]:

@@ -80,7 +80,8 @@ class Journal(Record):
             values: its numbers (k,), by whose bits it is recalled.
         """
         part = copy(self)  # of one file, one set of lines and one count
-        part._beside = [what, _plain(values)]
+        outer, numbers = self._beside or ("", [])
+        part._beside = [f"{outer}; {what}" if outer else what, [*numbers, *_plain(values)]]
         return part
 
     def screened(self, starts: int, seed: int, compute: Callable[[], np.ndarray]) -> np.ndarray:

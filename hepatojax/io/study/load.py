@@ -28,9 +28,9 @@ from hepatojax.numerics.segments import segments_of
 from hepatojax.parameters.registry import load_parameters
 from hepatojax.scenario import Scenario
 from hepatojax.status import ExitCode, HepatojaxError
+from hepatojax.studies.quantities import AMOUNT, SINGLES, SPACING
 
 AMPLIFICATION = "amplification."
-AMOUNT, EACH, SPACING = "cells_per_kg[", "each_", "spacing_h"
 
 
 class StudyFileError(HepatojaxError, ValueError):
@@ -194,7 +194,7 @@ def _pareto(file: StudyFile) -> list[Problem]:
         problems = [Problem("pareto.limit", f"{shown(named)} is not the quantity of a limit ({among}){hint}")]
     elif quantities.count(named) > 1:
         problems = [Problem("pareto.limit", f"{shown(named)} is the quantity of several limits; keep one")]
-    elif named.startswith(EACH) or named == SPACING:
+    elif named in (*SINGLES, SPACING):
         problems = [Problem("pareto.limit", f"{shown(named)} holds for every infusion; a front wants one number")]
     if not file.pareto.low < file.pareto.high:
         text = f"must be above pareto.low, {file.pareto.low:g} (got {file.pareto.high:g})"

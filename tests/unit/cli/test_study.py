@@ -511,7 +511,7 @@ def test_a_search_with_fewer_infusions_and_a_front_is_cut_and_goes_on(reduced, s
     whole, path = reduced.found, reduced.output / JOURNAL_FILE
     lines = path.read_bytes().splitlines(keepends=True)
     kinds = {json.loads(line).get("beside", [""])[0] for line in lines}
-    assert kinds == {"", "caps", "epsilon of blocked_fraction peak most"}
+    assert kinds == {"", "caps", "typical derivatives", "epsilon of blocked_fraction peak most"}
     path.write_bytes(b"".join(lines[:-4]))
     reduced.optimise("--quiet", "--no-figures")
     assert (reduced.found["fewer"], reduced.found["pareto"]) == (whole["fewer"], whole["pareto"])

@@ -483,3 +483,9 @@ def test_a_journal_asks_before_it_computes(tmp_path):
         journal.linearised(0, np.asarray([0.1, 0.2]), never)
         with pytest.raises(Enough):
             journal.linearised(0, np.asarray([0.7, 0.2]), never)
+
+
+def test_a_limit_of_a_front_is_missed_as_a_key_and_not_as_a_section(write):
+    with pytest.raises(StudyFileError) as refused:
+        load_study(write(STUDY + "[pareto]\n"))
+    assert [line for line in refused.value.lines if "pareto.limit" in line] == ["study.toml: pareto.limit: is missing"]

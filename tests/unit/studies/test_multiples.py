@@ -37,6 +37,11 @@ def test_a_schedule_that_breaks_a_limit_has_no_window():
     assert found(np.full((len(FACTORS), 2), 0.1)).allowed is None
 
 
+def test_a_schedule_that_fails_has_no_window_though_nothing_limits_it():
+    codes = np.where(SIZES == 1.0, Status.OXYGEN_NOT_CONVERGED, Status.OK)
+    assert found(np.zeros((len(FACTORS), 0)), codes).allowed is None
+
+
 @pytest.mark.parametrize("number", [np.nan, np.inf, -0.1])
 def test_what_could_not_be_simulated_ends_it_and_has_no_number(number):
     excess, status = np.full((len(FACTORS), 2), -0.1), np.zeros(len(FACTORS))

@@ -10,6 +10,7 @@ import pytest
 from hepatojax.assembly import with_parameters
 from hepatojax.build import build
 from hepatojax.checks.validate.course import column_case
+from hepatojax.checks.verify.gradient import QUICK_TO_COMPILE
 from hepatojax.parameters.registry import registry_of
 from hepatojax.scenario import DiseaseSpec, GridSpec, InfusionSpec
 from hepatojax.status import Status
@@ -18,7 +19,6 @@ from hepatojax.studies.patients import PatientProgram, patient_gradients, stacke
 from hepatojax.studies.problem import DoseProblem, Outcome, Program
 from hepatojax.studies.variables import Variable
 
-QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 X = np.asarray([0.3, 0.6])
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from hepatojax.build import build
 from hepatojax.checks.validate.course import column_case
+from hepatojax.checks.verify.gradient import QUICK_TO_COMPILE
 from hepatojax.scenario import DiseaseSpec, GridSpec, InfusionSpec
 from hepatojax.simulate import simulate
 from hepatojax.status import Status
@@ -16,7 +17,6 @@ from hepatojax.studies.objective import Aim, Limit, StudyError
 from hepatojax.studies.problem import DoseProblem, in_precision
 from hepatojax.studies.variables import Variable
 
-QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 WOUND = DiseaseSpec(activity=0.3, lesion_fraction=0.5, lesion_from_zone=0.4)
 DOSE = InfusionSpec(start_h=5.3, cells_per_kg=1e6, route="intravenous")
 AIMS = (Aim("functional_mass"), Aim("total_cells", weight=-0.01))

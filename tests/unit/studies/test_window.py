@@ -11,6 +11,7 @@ import hepatojax
 from hepatojax.assembly import with_parameters
 from hepatojax.build import build
 from hepatojax.checks.validate.course import column_case
+from hepatojax.checks.verify.gradient import QUICK_TO_COMPILE
 from hepatojax.parameters.registry import load_parameters, registry_of
 from hepatojax.scenario import DiseaseSpec, GridSpec, InfusionSpec
 from hepatojax.status import Status
@@ -415,9 +416,6 @@ def test_factors_are_those_of_amplification_by_default():
     assert all(factor.name.startswith("amplification.") and factor.low < factor.high for factor in factors)
     with pytest.raises(StudyError, match="no such parameter"):
         amplification_factors(load_parameters(), ["amplification.luck"])
-
-
-QUICK_TO_COMPILE = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
 
 
 @pytest.mark.slow  # the gradient of a run takes minutes to compile
