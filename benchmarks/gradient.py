@@ -127,12 +127,12 @@ def diffused(matrix: Operator, reach: Array, start: Array) -> Array:
         s = conjugate_gradient(
             partial(apply, inertia), lambda r: r, rhs, guess, tolerance=tolerance, max_iterations=MAX_ITERATIONS
         )
-        return s.value, s.iterations
+        return s.value, s.converged
 
     return implicit_solution(
         residual=lambda p, x: matrix(x) + p[0] * (x - p[1]),
         solve=lambda p, guess: solve(p[0], p[0] * p[1], guess),
-        linear_solve=lambda p, _, rhs, transposed: solve(p[0], rhs, jnp.zeros_like(rhs))[0],  # symmetric
+        linear_solve=lambda p, _, rhs, transposed: solve(p[0], rhs, jnp.zeros_like(rhs)),  # symmetric
         parameters=(1.0 / reach, start),
         guess=start,
     )[0]

@@ -56,7 +56,6 @@ from hepatojax.tissue.migration import (
 )
 from hepatojax.units import SECONDS_PER_HOUR
 
-LEAST_WEIGHT = 1e-6  # of a reading where an infusion runs, so that there is always one [-]
 CELL_KINDS = {"msc": ("msc_adherent", "msc_engrafted"), "label": ("msc_label",)}
 
 
@@ -145,9 +144,9 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
     following = _following(state, end, volume_end, courses, solved)
     final = respond(model, Fields({**given, **end, **following.body}), solved)
     plugged = _plugged_at_ends(model, state, schedule, trapped, solved, end["plugging"])
-    largest_share = jnp.max(jnp.where(plugged.weights > 0, plugged.values, 0.0))
+    highest = jnp.maximum(jnp.max(plugged.weights * plugged.values), model.grid.mean(final["blocked"]))
     report = StepReport(
-        endpoints=endpoints_of(model, Fields({**final, "blocked_peak": largest_share}), solved, evidence),
+        endpoints=endpoints_of(model, Fields({**final, "blocked_peak": highest}), solved, evidence),
         ledger=_ledger(model, state, following, courses, budgets, evidence),
         statistics={**evidence.statistics, **motion},
         failure=_failure(model, (evidence.failure, unmoved), following),
@@ -267,8 +266,9 @@ def _plugged_at_ends(
     """Share of plugged sinusoids at each end of an infusion in the step and at the `end` of the step [-], k = d + 1.
 
     At an end, w follows the infusions exactly; what else moves it (release from the lungs, growth) comes evenly over
-    the step, so that an end which slides over an edge hands its reading on from one step to the next. The reading at
-    the end of the step has a kink where an infusion begins or ends there, and no weight.
+    the step, so that an end which slides over an edge hands its reading on from one step to the next. As a function of
+    that end, w at the end of the step has a kink there: so of the cells of an infusion it counts none where the
+    infusion runs on, and all where it ended a step ago. It is higher at the infusion's own end.
     """
     begin_h, until_h = ((state.step + n).astype(jnp.float64) * model.numerics.macro_step_h for n in (0, 1))
     stop_h, step_h = schedule.start_h + schedule.duration_h, until_h - begin_h
@@ -277,20 +277,21 @@ def _plugged_at_ends(
     start, rate = state.voxel["plugging"], jnp.asarray(model.parameters.biology.stem_cells.unplug_rate)
     caught = (_plugged_per_cell(model) / _litres(model, state)).astype(start.dtype) * solved.arrival
 
-    def brought(time_h: Array, end_h: Array) -> Array:
-        return plugging_within(start, caught, trapped.first_pass, trapped.begin_h, end_h, time_h, rate)
+    def brought(inflow: Array, time_h: Array, end_h: Array) -> Array:
+        return plugging_within(start, caught, inflow, trapped.begin_h, end_h, time_h, rate)
 
-    other = end - brought(step_h, trapped.end_h)
+    other = end - brought(trapped.first_pass, step_h, trapped.end_h)
 
-    def blocked_at(time_h: Array) -> Array:
-        held = brought(time_h, when_h) + (time_h / step_h).astype(start.dtype) * other
+    def blocked(held: Array) -> Array:
         return model.grid.mean(-jnp.expm1(-held))
 
+    def blocked_at(time_h: Array) -> Array:
+        return blocked(brought(trapped.first_pass, time_h, when_h) + (time_h / step_h).astype(start.dtype) * other)
+
     at_ends = lax.map(blocked_at, when_h)  # one by one, for the memory of the fields
-    apart_h = jnp.where(until_h < stop_h, schedule.start_h - until_h, until_h - stop_h)  # below zero while one runs
-    at_end = LEAST_WEIGHT + (1.0 - LEAST_WEIGHT) * jnp.prod(smooth_step(apart_h / step_h))
-    values = jnp.append(at_ends, model.grid.mean(-jnp.expm1(-end)))
-    return Readings(values, jnp.append(here.astype(values.dtype), at_end))
+    settled = trapped.first_pass * smooth_step((until_h - stop_h) / step_h)
+    values = jnp.append(at_ends, blocked(brought(settled, step_h, trapped.end_h) + other))
+    return Readings(values, jnp.append(here.astype(values.dtype), 1.0))
 
 
 def _following(

@@ -137,11 +137,8 @@ def _settle(
 
 def _solve_balances(
     given: tuple[LiverModel, QuasiSteady], flat: Float[Array, " n"], right: Float[Array, " n"], transposed: bool
-) -> Float[Array, " n"]:
-    """(1 - S)^-1 r for the linearised sweep S, by the series r + S r + S^2 r + ..., which falls as the sweeps do.
-
-    No number where the series has not settled.
-    """
+) -> tuple[Float[Array, " n"], Array]:
+    """(1 - S)^-1 r for the linearised sweep S, by the series r + S r + S^2 r + ..., which falls as the sweeps do."""
     sweep = partial(_swept, given)
     if transposed:
         pull = jax.vjp(sweep, flat)[1]
@@ -161,7 +158,7 @@ def _solve_balances(
         add_term,
         (jnp.zeros((), jnp.int32), right, right),
     )
-    return jnp.where(moves(term, total, STANDS_STILL), jnp.nan, total)
+    return total, ~moves(term, total, STANDS_STILL)
 
 
 def with_rest(model: LiverModel) -> LiverModel:

@@ -1,8 +1,8 @@
 """Fields that are the solution of r(parameters, x) = 0, differentiated by the implicit function theorem.
 
 The loop of a solver is never differentiated: a tangent is one more linear solve, a cotangent one with the transposed
-operator, each with a tolerance in its own right-hand side. The solution carries a name by which a reverse pass of many
-steps keeps it.
+operator, each with a tolerance in its own right-hand side; what stops short of it is no number. The solution carries a
+name by which a reverse pass of many steps keeps it.
 
 Reference: NUMERICS decisions 4 and 9.
 """
@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from jaxtyping import Array
 
 from hepatojax.numerics.linear_solve import Unknown
 
@@ -26,7 +27,7 @@ SOLUTION = "quasi_steady"  # name under which a checkpoint policy keeps solution
 def implicit_solution(
     residual: Callable[[Any, Unknown], Unknown],
     solve: Callable[[Any, Unknown], tuple[Unknown, Any]],
-    linear_solve: Callable[[Any, Unknown, Unknown, bool], Unknown],
+    linear_solve: Callable[[Any, Unknown, Unknown, bool], tuple[Unknown, Array]],
     parameters: Any,
     guess: Unknown,
 ) -> tuple[Unknown, Any]:
@@ -42,7 +43,7 @@ def implicit_solution(
         residual: (parameters, x) -> r, the very discrete equations.
         solve: (parameters, guess) -> (x, info); info is a pytree of statistics without derivative.
         linear_solve: (parameters, x, rhs, transposed) -> (dr/dx)^-1 rhs or (dr/dx)^-T rhs, linear in a right-hand side
-            that comes with entries of size 1.
+            that comes with entries of size 1, and whether it converged: a derivative that did not is NaN.
         parameters: any pytree of arrays; all that a derivative may touch.
         guess: x to start from; has no derivative.
 
@@ -73,11 +74,15 @@ def implicit_solution(
     return solution(parameters, guess)
 
 
-def _of_unit_size(solve: Callable[[Unknown], Unknown], rhs: Unknown) -> Unknown:
-    """Solve for a right-hand side of any size: the squares of a small cotangent would vanish in float32."""
+def _of_unit_size(solve: Callable[[Unknown], tuple[Unknown, Array]], rhs: Unknown) -> Unknown:
+    """Solve for a right-hand side of any size: the squares of a small cotangent would vanish in float32.
+
+    NaN where the solve stopped short, since no status leaves a reverse pass.
+    """
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(rhs)]))
     size = jnp.where(largest > 0, largest, 1.0)
-    return jax.tree.map(lambda x: size * x, solve(jax.tree.map(lambda b: b / size, rhs)))
+    solved, converged = solve(jax.tree.map(lambda b: b / size, rhs))
+    return jax.tree.map(lambda x: jnp.where(converged, size * x, jnp.nan), solved)
 
 
 def _no_tangent(value: jax.Array) -> Any:

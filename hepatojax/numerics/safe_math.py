@@ -120,8 +120,8 @@ def safe_power(base: ArrayLike, exponent: ArrayLike) -> Array:
         x^n [unit of x to the n].
     """
     base = jnp.asarray(base)
-    positive = base > 0
-    return jnp.where(positive, jnp.where(positive, base, 1.0) ** exponent, 0.0)
+    empty = base <= 0  # a NaN is not, and stays one
+    return jnp.where(empty, 0.0, jnp.where(empty, 1.0, base) ** exponent)
 
 
 def safe_ratio(numerator: ArrayLike, denominator: ArrayLike) -> Array:
@@ -135,8 +135,8 @@ def safe_ratio(numerator: ArrayLike, denominator: ArrayLike) -> Array:
         a / b, or 0 with zero derivative where b <= 0.
     """
     denominator = jnp.asarray(denominator)
-    positive = denominator > 0
-    return jnp.where(positive, numerator / jnp.where(positive, denominator, 1.0), 0.0)
+    empty = denominator <= 0  # a NaN is not, and stays one
+    return jnp.where(empty, 0.0, numerator / jnp.where(empty, 1.0, denominator))
 
 
 def decay_mean(decay: Array) -> Array:

@@ -141,8 +141,8 @@ def check_variables(variables: tuple[Variable, ...], schedule: DoseSchedule, sta
         end_h: of the run [h].
 
     Raises:
-        StudyError: none or the same one twice, a row that the schedule has not, a start outside the run, or shares that
-            say nothing of where the rest of an infusion goes.
+        StudyError: none or the same one twice, a row that the schedule has not, a start outside the run or an end that
+            may lie after it, or shares that say nothing of where the rest of an infusion goes.
     """
     names = [variable.name for variable in variables]
     if not names:
@@ -154,6 +154,14 @@ def check_variables(variables: tuple[Variable, ...], schedule: DoseSchedule, sta
             raise StudyError(f"variable {variable.name}: the schedule has {schedule.start_h.shape[0]} infusions")
         if variable.entry == "start_h" and not start_h <= variable.low < variable.high <= end_h:
             raise StudyError(f"variable {variable.name}: outside the run, which is {start_h:g}..{end_h:g} h")
+        if (
+            variable.entry in ("start_h", "duration_h")
+            and (latest := _latest_end_h(variables, schedule, variable.row)) > end_h
+        ):
+            raise StudyError(
+                f"variable {variable.name}: high {variable.high:g} h lets infusion {variable.row} end at {latest:g} h, "
+                f"after the run, which is {start_h:g}..{end_h:g} h"
+            )
     for row in {v.row for v in variables if v.route}:
         free = [v.route for v in variables if v.route and v.row == row]
         if not np.asarray(schedule.route_mix)[row, _fixed(free)].sum() > 0:
@@ -161,6 +169,14 @@ def check_variables(variables: tuple[Variable, ...], schedule: DoseSchedule, sta
                 f"variable route_mix[{row}].{free[-1]}: no route of the schedule takes the rest of infusion {row}; "
                 "leave out the share of the one that does"
             )
+
+
+def _latest_end_h(variables: tuple[Variable, ...], schedule: DoseSchedule, row: int) -> float:
+    """The latest moment at which an infusion may end [h]."""
+    highest = {variable.name: variable.high for variable in variables}
+    return sum(
+        highest.get(f"{entry}[{row}]", float(getattr(schedule, entry)[row])) for entry in ("start_h", "duration_h")
+    )
 
 
 def dosed(

@@ -365,11 +365,11 @@ def solve_oxygen(
         worst = jnp.argmax(jnp.abs(s.imbalance))
         return s.x.mmHg, (s.newton, s.linear, s.norm / supply, worst, s.norm <= tolerance * supply)
 
-    def linear_solve(problem: _Problem, mmHg: Array, rhs: Array, transposed: bool) -> Array:
+    def linear_solve(problem: _Problem, mmHg: Array, rhs: Array, transposed: bool) -> tuple[Array, Array]:
         x = _point(mmHg, problem.parameters)
         rhs = rhs / x.slope if transposed else rhs
-        change = _content_change(problem, x, rhs, adjoint_tolerance(dtype), transposed).value
-        return change if transposed else change / x.slope
+        change = _content_change(problem, x, rhs, adjoint_tolerance(dtype), transposed)
+        return change.value if transposed else change.value / x.slope, change.converged
 
     guess = jnp.where(grid.active, jnp.asarray(guess_mmHg, dtype), 0.0)
     mmHg, evidence = implicit_solution(residual, solve, linear_solve, problem, guess)

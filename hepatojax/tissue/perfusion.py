@@ -193,10 +193,11 @@ def _solve(system: PressureSystem, guess: Array, *, plan: Plan, tolerance: float
 
 def _linear_solve(
     system: PressureSystem, _: Array, rhs: Array, transposed: bool, *, plan: Plan, tolerance: float
-) -> Array:
+) -> tuple[Array, Array]:
     """A^-1 rhs; the operator is its own transpose."""
     sink = system.inlet + system.outlet
-    return multigrid_solve(system.conductance, sink, rhs, jnp.zeros_like(rhs), plan, tolerance=tolerance).value
+    s = multigrid_solve(system.conductance, sink, rhs, jnp.zeros_like(rhs), plan, tolerance=tolerance)
+    return s.value, s.converged
 
 
 def _harmonic_mean(a: Array, b: Array) -> Array:

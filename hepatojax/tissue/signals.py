@@ -332,16 +332,17 @@ def solve_signal(
         worst = jnp.argmax(jnp.abs(s.imbalance[0]) + jnp.abs(s.imbalance[1]))
         return _closed(problem, s), (s.sweeps, s.iterations, safe_ratio(s.norm, made), s.norm <= s.target, worst)
 
-    def linear_solve(problem: _Problem, excess: Phases, rhs: Phases, transposed: bool) -> Phases:
+    def linear_solve(problem: _Problem, excess: Phases, rhs: Phases, transposed: bool) -> tuple[Phases, Array]:
         system = _system(problem)
         loss = _loss(problem, problem.uptake_slope(excess[1] + problem.inlet(excess[1])))
-        return _iterate(
+        s = _iterate(
             system,
             lambda x: jax.tree.map(jnp.subtract, _jacobian(problem, system, loss, x, transposed), rhs),
             lambda _, r, forcing: _answer(problem, system, loss, r, forcing, transposed),
             jax.tree.map(jnp.zeros_like, rhs),
             adjoint_tolerance(dtype) * _one_norm(rhs),
-        ).excess
+        )
+        return s.excess, s.norm <= s.target
 
     guess = tuple(jnp.asarray(guess_nM, dtype))
     excess, evidence = implicit_solution(residual, solve, linear_solve, problem, guess)

@@ -127,6 +127,14 @@ def test_the_smooth_peak_is_that_of_the_differential_equation(peaks, small_liver
     assert true * (1.0 - 1e-3) <= peaks.at(schedule, width) <= true * (1.0 + 1e-3) + width * np.log(STEPS + 2)
 
 
+@pytest.mark.parametrize("at_h", [EDGE_H - 0.2, EDGE_H + 0.5])
+def test_an_infusion_of_no_cells_across_an_edge_leaves_the_peak_alone(peaks, at_h):
+    """Released by the lungs, cells of the first infusion plug most at the end of a macro-step."""
+    width, slow = 1e-5, (1.0, 1e6, "intravenous", 0.5)
+    alone = peaks.at(dosed(slow, (20.0, 0.0, "portal", 0.5)), width)
+    assert peaks.at(dosed(slow, (at_h - 1.0, 0.0, "portal", 1.0)), width) == pytest.approx(alone, abs=width * np.log(2))
+
+
 def test_no_cells_are_no_peak_and_its_derivative_is_finite(peaks):
     nothing = dosed((3.0, 0.0, "portal", 0.5), (9.0, 0.0, "portal", 0.5))
     assert float(jnp.abs(peaks.readings(nothing).values).max()) == 0.0

@@ -23,7 +23,7 @@ def by_newton(residual, parameters, guess):
         return lax.fori_loop(0, 40, lambda _, carry: step(carry), (guess, jnp.zeros((), jnp.int32)))
 
     def linear_solve(parameters, x, rhs, transposed):
-        return rhs / slope(parameters, x)
+        return rhs / slope(parameters, x), True
 
     return implicit_solution(residual, solve, linear_solve, parameters, guess)
 
@@ -112,7 +112,7 @@ def linear():
 
         def back(parameters, x, rhs, transposed):
             a = matrix(parameters[0])
-            return jnp.linalg.solve(a.T if transposed else a, rhs)
+            return jnp.linalg.solve(a.T if transposed else a, rhs), True
 
         return implicit_solution(lambda q, x: matrix(q[0]) @ x - q[1], solve, back, (p, load), jnp.zeros(5))[0]
 

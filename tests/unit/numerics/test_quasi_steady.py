@@ -1,5 +1,7 @@
 """The derivative of an implicit solution is linear in the cotangent, however small that is."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -23,18 +25,21 @@ def matrix(parameters, x, transposed):
     return jacobian.T if transposed else jacobian
 
 
-def krylov(parameters, x, rhs, transposed):
+def krylov(parameters, x, rhs, transposed, max_iterations=200):
     dense = matrix(parameters, x, transposed)
-    return bicgstab(
-        lambda v: dense @ v, lambda r: r, rhs, jnp.zeros_like(rhs), tolerance=1e-6, max_iterations=200
-    ).value
+    s = bicgstab(
+        lambda v: dense @ v, lambda r: r, rhs, jnp.zeros_like(rhs), tolerance=1e-6, max_iterations=max_iterations
+    )
+    return s.value, s.converged
 
 
-def solution(parameters, guess):
+def solution(parameters, guess, max_iterations=200):
+    """The solution; `max_iterations` bounds the solves of its derivative alone."""
+
     def solve(parameters, guess):
-        return krylov(parameters, guess, -balance(parameters, jnp.zeros_like(guess)), False), jnp.zeros(())
+        return krylov(parameters, guess, -balance(parameters, jnp.zeros_like(guess)), False)
 
-    return implicit_solution(balance, solve, krylov, parameters, guess)[0]
+    return implicit_solution(balance, solve, partial(krylov, max_iterations=max_iterations), parameters, guess)[0]
 
 
 def place(dtype):
@@ -65,3 +70,13 @@ def test_no_cotangent_has_no_gradient():
     parameters, guess = place(jnp.float32)
     _, back = jax.vjp(lambda p: solution(p, guess), parameters)
     assert all((np.asarray(leaf) == 0.0).all() for leaf in jax.tree.leaves(back(jnp.zeros(COUNT, jnp.float32))))
+
+
+def test_a_derivative_that_stops_short_of_its_tolerance_is_no_number():
+    """Its value is sound all the same, and so is the value beside it."""
+    parameters, guess = place(jnp.float64)
+    value, back = jax.vjp(lambda p: solution(p, guess, max_iterations=3), parameters)
+    np.testing.assert_allclose(balance(parameters, value), 0.0, atol=1e-5)
+    assert np.isnan(back(parameters[2])[0][2]).all()
+    way = (*jax.tree.map(jnp.zeros_like, parameters[:2]), jnp.cos(jnp.arange(COUNT, dtype=float)))
+    assert np.isnan(jax.jvp(lambda p: solution(p, guess, max_iterations=3), (parameters,), (way,))[1]).all()

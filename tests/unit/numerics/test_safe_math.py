@@ -20,6 +20,17 @@ from tests.reference import dense
 
 DTYPES = [jnp.float32, jnp.float64]
 PLACES = [0.0, 1e-30, 1e-12, 1e-6, 1e-4, 1.2e-4, 1.3e-4, 1e-2, 0.018, 0.019, 0.5, 1.0, 7.0, 40.0, 80.0, 1e6]
+FUNCTIONS = {
+    "hill": lambda x: hill(x, 0.3),
+    "hill 2": lambda x: hill(x, 0.3, 2.0),
+    "hill 4": lambda x: hill(x, 0.3, 4.0),
+    "positive part": lambda x: positive_part(x, 1e-3),
+    "ramp": lambda x: ramp(x, 0.1, 2.0, 5.0),
+    "root": lambda x: safe_power(x, 0.5),
+    "ratio": lambda x: safe_ratio(1.0, x),
+    "mean": decay_mean,
+    "deficit": decay_deficit,
+}
 positive = st.floats(1e-6, 1e6)
 mean, deficit, part, power = (jax.jit(f) for f in (decay_mean, decay_deficit, positive_part, safe_power))
 
@@ -169,24 +180,15 @@ def test_ratio_is_zero_and_flat_where_nothing_divides(dtype):
     np.testing.assert_allclose(by_denominator, [0.0, 0.0, -3.0 / 16.0, 0.0])
 
 
-@pytest.mark.parametrize(
-    "function",
-    [
-        lambda x: hill(x, 0.3),
-        lambda x: hill(x, 0.3, 2.0),
-        lambda x: hill(x, 0.3, 4.0),
-        lambda x: positive_part(x, 1e-3),
-        lambda x: ramp(x, 0.1, 2.0, 5.0),
-        lambda x: safe_power(x, 0.5),
-        lambda x: safe_ratio(1.0, x),
-        decay_mean,
-        decay_deficit,
-    ],
-    ids=["hill", "hill 2", "hill 4", "positive part", "ramp", "root", "ratio", "mean", "deficit"],
-)
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
 def test_values_and_slopes_are_finite_in_single_precision(function):
     """At zero, and from 1e-12 to a billion."""
     x = jnp.asarray([0.0, 1e-12, 1e-7, 1.0, 88.0, 1e3, 1e6, 1e9], jnp.float32)
     value, rising = function(x), slope(function)(x)
     assert value.dtype == rising.dtype == jnp.float32
     assert bool(jnp.isfinite(value).all()) and bool(jnp.isfinite(rising).all())
+
+
+@pytest.mark.parametrize("function", FUNCTIONS.values(), ids=FUNCTIONS)
+def test_what_is_no_number_stays_none(function):
+    assert np.isnan(function(jnp.asarray(jnp.nan)))

@@ -98,6 +98,8 @@ def test_a_variable_that_makes_no_sense_is_refused(arguments, message):
         ((VARIABLES[0], VARIABLES[0]), "twice"),
         ((Variable("start_h[3]", 0.0, 1.0),), "has 3 infusions"),
         ((Variable("start_h[0]", 0.0, 100.0),), "outside the run"),
+        ((Variable("start_h[0]", 0.0, 72.0),), "start_h.0.: high 72 h lets infusion 0 end at 72.5 h, after the run"),
+        ((Variable("duration_h[0]", 1.0, 67.5),), "lets infusion 0 end at 72.5 h"),
         ((Variable("route_mix[0].portal", 0.0, 1.0),), "takes the rest of infusion 0"),
     ],
 )
