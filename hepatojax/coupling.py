@@ -194,13 +194,14 @@ def _signal(
 
     HGF, the last, waits for TNF, the first: the mean of TNF licenses the cells that make HGF.
     """
-    plasma = flow.times(1.0 - model.parameters.haematocrit).astype(model.numerics.dtype)
+    dtype = model.numerics.dtype
+    plasma, tissue = flow.times(1.0 - model.parameters.haematocrit).astype(dtype), grid.astype(dtype)
     fields = evaluate(SECRETION, fields, model)
 
     def one(mean_tnf: Array, this: _Species) -> tuple[Array, Signal]:
         sources = lax.cond(this.waits, lambda: _sources_of_hgf(model, fields, mean_tnf), lambda: this.sources)
         signal = solve_signal(
-            grid,
+            tissue,
             plasma,
             sources.secretion / SECONDS_PER_HOUR,
             sources.uptake / SECONDS_PER_HOUR,

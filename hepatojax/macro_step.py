@@ -328,7 +328,7 @@ def move_cells(
     """
     step_h, dtype = model.numerics.macro_step_h, model.numerics.dtype
     p = jax.tree.map(lambda number: jnp.asarray(number, dtype), model.parameters.migration)
-    grid, tolerance = model.grid.scaled(model.linear_scale(volume)), model.numerics.tolerance
+    grid, tolerance = model.grid.scaled(model.linear_scale(volume)).astype(dtype), model.numerics.tolerance
     crowding = evaluate(CROWDING, Fields(states), model).occupancy
     volume_primed = jnp.asarray(model.parameters.biology.hepatocytes.volume_primed, dtype)
     mobile = states["quiescent"] + volume_primed * states["primed"]

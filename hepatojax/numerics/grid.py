@@ -9,8 +9,10 @@ Reference: NUMERICS decision 1.
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import DTypeLike
 from jaxtyping import Array, Bool, Float
 
 from hepatojax.mechanism import pytree, static
@@ -61,6 +63,17 @@ class Grid:
         """
         volume = self.volume * linear_scale**3
         return Grid(self.spacing_um, volume, tuple(f * linear_scale for f in self.faces))
+
+    def astype(self, dtype: DTypeLike) -> Grid:
+        """The same grid in the precision of a solve; its cotangents are then of that precision too.
+
+        Args:
+            dtype: of volumes and faces.
+
+        Returns:
+            The grid; sums over many of its cells belong to the one in float64.
+        """
+        return jax.tree.map(lambda a: jnp.asarray(a, dtype), self)
 
     def integral(self, field: Array) -> Float[Array, ""]:
         """Volume integral of a field, sum_i V_i f_i, summed in float64.
