@@ -19,6 +19,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array
 
+from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.linear_solve import Unknown
 
 SOLUTION = "quasi_steady"  # name under which a checkpoint policy keeps solutions, so that no solve is ever repeated
@@ -77,8 +78,10 @@ def implicit_solution(
 def _of_unit_size(solve: Callable[[Unknown], tuple[Unknown, Array]], rhs: Unknown) -> Unknown:
     """Solve for a right-hand side of any size: the squares of a small cotangent would vanish in float32.
 
-    NaN where the solve stopped short, since no status leaves a reverse pass.
+    NaN where the solve stopped short, since no status leaves a reverse pass. A right-hand side that is nothing but
+    rounding must not be computed twice: its size could come out as zero, and so as 1, in one place and not in another.
     """
+    rhs = computed_once(rhs)
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(rhs)]))
     size = jnp.where(largest > 0, largest, 1.0)
     solved, converged = solve(jax.tree.map(lambda b: b / size, rhs))
