@@ -205,7 +205,7 @@ CASES = {
     "limit without bound": (STUDY + '[[limit]]\nquantity = "meld_smooth"\n', "give either most or least"),
     "infusion": (STUDY.replace("[0]", "[2]"), "variable.start_h[2]: the schedule has 1 infusions"),
     "start outside the run": (STUDY.replace("24.0", "49.0"), "outside the run, which is 0..48 h"),
-    "infusion beyond the end": (STUDY.replace("24.0", "47.75"), "ends at 48.25 h, after run.end_h"),
+    "infusion beyond the end": (STUDY.replace("24.0", "47.75"), "lets infusion 0 end at 48.25 h, after the run"),
     "product beyond the scenario": (
         STUDY + '[[variable]]\nname = "product.homing"\nlow = 0.0\nhigh = 20.0\n',
         "variable.product.homing.high: product.homing: 20 is outside 0..10",
