@@ -1,11 +1,14 @@
 """Signals: exact one-cell balances, an independent dense twin, ledgers, groups and derivatives."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from scipy.optimize import brentq
 
+from hepatojax.checks.verify.gradient import QUICK_TO_COMPILE
 from hepatojax.numerics.adjoint import one_by_one
 from hepatojax.numerics.grid import AXES, Grid
 from hepatojax.tissue.flow import Flow
@@ -159,9 +162,10 @@ def test_both_modes_of_differentiation_agree_with_differences():
         return jnp.sum(signals.tissue_nM) + jnp.sum(signals.plasma_nM**2) + jnp.sum(signals.taken_up)
 
     zero = jnp.zeros(())
-    value = jax.jit(jax.value_and_grad(objective))
+    compiled = partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
+    value = compiled(jax.value_and_grad(objective))
     reverse = float(value(zero)[1])
-    forward = float(jax.jit(lambda x: jax.jvp(objective, (x,), (jnp.ones(()),))[1])(zero))
+    forward = float(compiled(lambda x: jax.jvp(objective, (x,), (jnp.ones(()),))[1])(zero))
     difference = float(value(zero + 1e-5)[0] - value(zero - 1e-5)[0]) / 2e-5
     assert forward == pytest.approx(reverse, rel=1e-8)
     assert difference == pytest.approx(reverse, rel=1e-7)
