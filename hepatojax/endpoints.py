@@ -62,7 +62,7 @@ class Readings:
 
     Attributes:
         values: in the unit of the endpoint, (t, k); of one macro-step (k,).
-        weights: share with which each counts, 0 for none and 1 for a whole one [-], of the same shape.
+        weights: 1 where a reading counts and 0 where it does not [-], of the same shape.
     """
 
     values: Float[Array, "*t k"]

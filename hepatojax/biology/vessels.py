@@ -10,7 +10,7 @@ from __future__ import annotations
 from jaxtyping import Array, Float
 
 from hepatojax.mechanism import Fields, FieldSpec, Rates, algebraic, pytree, slow
-from hepatojax.numerics.safe_math import positive_part, safe_power
+from hepatojax.numerics.safe_math import positive_part
 from hepatojax.parameters.registry import Scalar
 
 
@@ -56,7 +56,7 @@ def sinusoidal_conductance(fields: Fields, p: VesselParameters) -> dict[str, Arr
     Reference: BIOLOGY A3 and A11.8; PARAMETERS P13.
     """
     openness = matrix_openness(fields.collagen, p) / matrix_openness(p.rest_collagen, p)
-    lobular = fields.vascular_integrity * safe_power(openness, p.collagen_exponent) * (1.0 - fields.blocked)
+    lobular = fields.vascular_integrity * openness**p.collagen_exponent * (1.0 - fields.blocked)
     return {"conductance_factor": p.collateral_share + (1.0 - p.collateral_share) * lobular}
 
 

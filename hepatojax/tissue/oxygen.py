@@ -23,7 +23,7 @@ from hepatojax.numerics.grid import AXES, Grid
 from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan
 from hepatojax.numerics.operators import Faces, Operator, divergence, upper_neighbour
 from hepatojax.numerics.quasi_steady import implicit_solution
-from hepatojax.numerics.safe_math import hill, safe_power, safe_ratio
+from hepatojax.numerics.safe_math import hill, safe_ratio
 from hepatojax.tissue.carried import (
     Verified,
     adjoint_tolerance,
@@ -211,7 +211,7 @@ def _safe_start(target: Array, p: OxygenParameters) -> Array:
         share = content_mM / p.capacity_mM
         inside = (share > 0) & (share < 1)
         odds = jnp.where(inside, share, 0.5) / (1.0 - jnp.where(inside, share, 0.5))
-        return jnp.where(inside, p.p50_mmHg * safe_power(odds, 1.0 / p.hill_exponent), 0.0)
+        return jnp.where(inside, p.p50_mmHg * odds ** (1.0 / p.hill_exponent), 0.0)
 
     free_only = target / p.solubility_mM_mmHg
     capped = bound_only(target)

@@ -18,7 +18,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from hepatojax.endpoints import ENDPOINTS
+from hepatojax.endpoints import ENDPOINTS, Readings
 from hepatojax.io.results import RunFile
 from hepatojax.io.run_folder import write_record
 from hepatojax.io.study.parts import StudyParts, fingerprint
@@ -282,6 +282,8 @@ def certificate_record(certificate: GradientCertificate | None) -> dict[str, Any
 def readings(parts: StudyParts, run: RunFile, schedule: DoseSchedule) -> dict[str, Any]:
     """The objective of a finished run, part by part, and what its limits read.
 
+    A file keeps of a peak within macro-steps the largest reading of each, which stands for all of them.
+
     Args:
         parts: of the study.
         run: whose series are read.
@@ -291,7 +293,12 @@ def readings(parts: StudyParts, run: RunFile, schedule: DoseSchedule) -> dict[st
         Objective, aims with unit, weight and reading, and limits with reading in their unit and excess [-].
     """
     series = {name: jnp.asarray(values) for name, values in run.series.items() if name in ENDPOINTS}
-    course = Course(series, schedule, rows_in_use(parts.variables, parts.schedule))
+    peaks = {
+        name: Readings(values[:, None], jnp.ones((len(values), 1)))
+        for name, values in series.items()
+        if ENDPOINTS[name].smooth_peak
+    }
+    course = Course(series, schedule, rows_in_use(parts.variables, parts.schedule), peaks)
     aims = [
         {
             "quantity": aim.quantity,

@@ -24,7 +24,8 @@ class OptimiseSpec:
         calls: places that a start may compute.
         adjoint: how macro-steps are kept for the derivative.
         checkpoints: segments of "two-level"; None leaves them to `hepatojax.numerics.segments.segments_of`.
-        allow_failed_certificate: True goes on with a gradient that is not proven; the verdict says so.
+        allow_failed_certificate: True goes on with a gradient that is not proven; of one that failed at the start the
+            verdict says so.
     """
 
     method: str = "SLSQP"

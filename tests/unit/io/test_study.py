@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from hepatojax.io.results import RunFile
 from hepatojax.io.scenario import ScenarioError, load_scenario, scenario_to_toml
 from hepatojax.io.scenario.document import ScenarioFile
 from hepatojax.io.scenario.kind import SCENARIO_KEYS, STUDY_KEYS
@@ -17,7 +18,7 @@ from hepatojax.io.study import OptimiseSpec, StudyFileError, WindowSpec, load_st
 from hepatojax.io.study.document import AimSection, LimitSection, StudyFile, VariableSection
 from hepatojax.io.study.journal import JOURNAL_FILE, JournalError, open_journal
 from hepatojax.io.study.parts import fingerprint, infusions_of, study_parts, treated
-from hepatojax.io.study.result import asked_record, named_limits, reading_of
+from hepatojax.io.study.result import asked_record, named_limits, reading_of, readings
 from hepatojax.io.study.specification import ADJOINTS, METHODS
 from hepatojax.numerics import adjoint
 from hepatojax.scenario import ROUTES
@@ -489,3 +490,14 @@ def test_a_limit_of_a_front_is_missed_as_a_key_and_not_as_a_section(write):
     with pytest.raises(StudyFileError) as refused:
         load_study(write(STUDY + "[pareto]\n"))
     assert [line for line in refused.value.lines if "pareto.limit" in line] == ["study.toml: pareto.limit: is missing"]
+
+
+def test_a_finished_run_is_read_at_its_peak_of_plugging(write):
+    """Of each macro-step the file holds the largest reading; the smooth maximum lies w log 3 above it at most."""
+    limit = '[[limit]]\nquantity = "blocked_peak"\nat = "peak"\nmost = 0.1\n'
+    parts = study_parts(load_study(write(STUDY + limit)))
+    run, blocked = object.__new__(RunFile), np.array([0.0, 0.05, 0.02])
+    object.__setattr__(run, "series", {"functional_mass": np.array([0.5, 0.4, 0.45]), "blocked_peak": blocked})
+    (found,) = readings(parts, run, parts.schedule)["limits"]
+    assert 0.05 <= found["reading"] <= 0.05 + 0.1 / parts.limits[0].sharpness * np.log(3.0)
+    assert found["excess"] < 0.0

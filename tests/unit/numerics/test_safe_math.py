@@ -15,6 +15,7 @@ from hepatojax.numerics.safe_math import (
     ramp,
     safe_power,
     safe_ratio,
+    smooth_step,
 )
 from tests.reference import dense
 
@@ -30,6 +31,7 @@ FUNCTIONS = {
     "ratio": lambda x: safe_ratio(1.0, x),
     "mean": decay_mean,
     "deficit": decay_deficit,
+    "step": smooth_step,
 }
 positive = st.floats(1e-6, 1e6)
 mean, deficit, part, power = (jax.jit(f) for f in (decay_mean, decay_deficit, positive_part, safe_power))
