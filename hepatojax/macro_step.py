@@ -56,6 +56,7 @@ from hepatojax.tissue.migration import (
 )
 from hepatojax.units import SECONDS_PER_HOUR
 
+ROUNDING = 1e-6  # of a macro-step, by which the end of an infusion may miss its edge [-]
 CELL_KINDS = {"msc": ("msc_adherent", "msc_engrafted"), "label": ("msc_label",)}
 
 
@@ -267,12 +268,13 @@ def _plugged_at_ends(
 
     At an end, w follows the infusions exactly; what else moves it (release from the lungs, growth) comes evenly over
     the step, so that an end which slides over an edge hands its reading on from one step to the next. As a function of
-    that end, w at the end of the step has a kink there: so of the cells of an infusion it counts none where the
-    infusion runs on, and all where it ended a step ago. It is higher at the infusion's own end.
+    that end, w at the end of the step has a kink there: so of the cells that an infusion brings in the step it counts
+    none where the infusion ends with the step, and all where it ends a step before or later.
     """
     begin_h, until_h = ((state.step + n).astype(jnp.float64) * model.numerics.macro_step_h for n in (0, 1))
     stop_h, step_h = schedule.start_h + schedule.duration_h, until_h - begin_h
-    here = (stop_h > begin_h) & (stop_h <= until_h)
+    edge_h = ROUNDING * step_h  # an infusion that ends with the run does so in its last step
+    here = (stop_h > begin_h + edge_h) & (stop_h <= until_h + edge_h)
     when_h = jnp.where(here, stop_h - begin_h, trapped.end_h)
     start, rate = state.voxel["plugging"], jnp.asarray(model.parameters.biology.stem_cells.unplug_rate)
     caught = (_plugged_per_cell(model) / _litres(model, state)).astype(start.dtype) * solved.arrival
@@ -289,7 +291,7 @@ def _plugged_at_ends(
         return blocked(brought(trapped.first_pass, time_h, when_h) + (time_h / step_h).astype(start.dtype) * other)
 
     at_ends = lax.map(blocked_at, when_h)  # one by one, for the memory of the fields
-    settled = trapped.first_pass * smooth_step((until_h - stop_h) / step_h)
+    settled = trapped.first_pass * smooth_step(jnp.abs(until_h - stop_h) / step_h)
     values = jnp.append(at_ends, blocked(brought(settled, step_h, trapped.end_h) + other))
     return Readings(values, jnp.append(here.astype(values.dtype), 1.0))
 

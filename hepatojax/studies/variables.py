@@ -24,6 +24,7 @@ from hepatojax.therapy.schedule import DoseSchedule
 INFINITE = math.inf
 SCALES = ("linear", "log")
 POSITIVE = math.nextafter(0.0, 1.0)
+TIME_TOLERANCE = 1e-9  # of the end of a run, which an infusion may miss by rounding [-]
 RANGES = {"start_h": (0.0, INFINITE), "duration_h": (POSITIVE, INFINITE), "cells_per_kg": (0.0, INFINITE)}
 PRODUCT_RANGES = {
     **dict.fromkeys((f.name for f in dataclasses.fields(CellProduct)), (0.0, INFINITE)),
@@ -154,14 +155,17 @@ def check_variables(variables: tuple[Variable, ...], schedule: DoseSchedule, sta
             raise StudyError(f"variable {variable.name}: the schedule has {schedule.start_h.shape[0]} infusions")
         if variable.entry == "start_h" and not start_h <= variable.low < variable.high <= end_h:
             raise StudyError(f"variable {variable.name}: outside the run, which is {start_h:g}..{end_h:g} h")
-        if (
-            variable.entry in ("start_h", "duration_h")
-            and (latest := _latest_end_h(variables, schedule, variable.row)) > end_h
-        ):
+        if variable.entry in ("start_h", "duration_h") and (
+            latest := _latest_end_h(variables, schedule, variable.row)
+        ) > end_h * (1.0 + TIME_TOLERANCE):
             raise StudyError(
                 f"variable {variable.name}: high {variable.high:g} h lets infusion {variable.row} end at {latest:g} h, "
                 f"after the run, which is {start_h:g}..{end_h:g} h"
             )
+    for row in rows_in_use(variables, schedule):
+        begin, latest = float(schedule.start_h[row]), _latest_end_h(variables, schedule, row)
+        if begin < end_h and latest > end_h * (1.0 + TIME_TOLERANCE):
+            raise StudyError(f"infusion {row}: ends at {latest:g} h, after the run, which is {start_h:g}..{end_h:g} h")
     for row in {v.row for v in variables if v.route}:
         free = [v.route for v in variables if v.route and v.row == row]
         if not np.asarray(schedule.route_mix)[row, _fixed(free)].sum() > 0:

@@ -135,6 +135,19 @@ def test_an_infusion_of_no_cells_across_an_edge_leaves_the_peak_alone(peaks, at_
     assert peaks.at(dosed(slow, (at_h - 1.0, 0.0, "portal", 1.0)), width) == pytest.approx(alone, abs=width * np.log(2))
 
 
+@pytest.mark.parametrize("late_h", [-1e-14, 0.0, 7e-15, 1e-9])
+def test_an_infusion_that_ends_with_the_run_but_for_rounding_is_read(peaks, late_h):
+    schedule = dosed((STEPS * STEP_H - 0.5, 1e6, "portal", 0.5))
+    before = peaks.at(slid(schedule, -1e-3), 1e-3)
+    assert peaks.at(slid(schedule, late_h), 1e-3) == pytest.approx(before, rel=1e-2)
+
+
+def test_a_peak_of_released_cells_is_read_while_a_long_infusion_runs_on(peaks):
+    """The true peak is that of the ends of macro-steps, which the states hold whole."""
+    alone = peaks.at(dosed((0.5, 1e8, "intravenous", 0.5), (0.1, 0.0, "portal", 90.0)), 1e-5)
+    assert peaks.at(dosed((0.5, 1e8, "intravenous", 0.5), (0.1, 1e6, "portal", 90.0)), 1e-5) > 1.04 * alone
+
+
 def test_no_cells_are_no_peak_and_its_derivative_is_finite(peaks):
     nothing = dosed((3.0, 0.0, "portal", 0.5), (9.0, 0.0, "portal", 0.5))
     assert float(jnp.abs(peaks.readings(nothing).values).max()) == 0.0

@@ -24,7 +24,7 @@ from hepatojax.cli.progress import progress
 from hepatojax.cli.run import command_line, stop_on_signal
 from hepatojax.io.presets import PresetFolder
 from hepatojax.io.scenario import ScenarioError, load_scenario
-from hepatojax.io.scenario.size import require_memory
+from hepatojax.io.scenario.size import COMPILER_PEAK_BYTES, GIB, require_memory
 from hepatojax.status import DeviceError, ExitCode
 
 
@@ -99,9 +99,8 @@ def test_septa_without_room_in_an_image_are_refused(labelled: Path, capsys: pyte
 
 def test_image_that_the_memory_cannot_hold_is_refused(labelled: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("hepatojax.io.scenario.size.free_memory_gib", lambda: 1.0)
-    with pytest.raises(
-        ScenarioError, match=r"lobule\.labels_file: 6 x 5 x 2 cells need .* compilation alone needs 1.96"
-    ):
+    needed = f"compilation alone needs {COMPILER_PEAK_BYTES / GIB:.3g} GiB"
+    with pytest.raises(ScenarioError, match=rf"lobule\.labels_file: 6 x 5 x 2 cells need .* {needed}"):
         require_memory(load_scenario(labelled), "case.toml", (2, 5, 6))
 
 

@@ -101,8 +101,16 @@ def test_a_variable_that_makes_no_sense_is_refused(arguments, message):
         ((Variable("start_h[0]", 0.0, 72.0),), "start_h.0.: high 72 h lets infusion 0 end at 72.5 h, after the run"),
         ((Variable("duration_h[0]", 1.0, 67.5),), "lets infusion 0 end at 72.5 h"),
         ((Variable("route_mix[0].portal", 0.0, 1.0),), "takes the rest of infusion 0"),
+        ((Variable("cells_per_kg[0]", 1e4, 1e6), Variable("duration_h[1]", 1.0, 22.5)), "infusion 1 end at 72.5 h"),
     ],
 )
 def test_variables_that_do_not_fit_are_refused(variables, message):
     with pytest.raises(StudyError, match=message):
         check_variables(variables, SCHEDULE, 0.0, 72.0)
+
+
+def test_a_fixed_infusion_that_runs_across_the_end_of_the_run_is_refused():
+    late = schedule_of((InfusionSpec(71.0, 1e6, "portal", 2.0), InfusionSpec(90.0, 1e6, "portal")), 2)
+    with pytest.raises(StudyError, match="infusion 0: ends at 73 h, after the run"):
+        check_variables((Variable("product.homing", 0.5, 4.0),), late, 0.0, 72.0)
+    check_variables((Variable("product.homing", 0.5, 4.0),), late, 0.0, 73.0)
