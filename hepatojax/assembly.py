@@ -149,13 +149,14 @@ def resting_model(
     )
     drive = (run.transport, run.drive, run.pressure_drop_pa)
     key = repr(("rest", digest(lobule), scenario.species, *drive, parameters.hash))
-    rest = kept(presets, key, first_guess(model), lambda: _derive_rest(model))
+    rest = kept(presets, key, jax.eval_shape(first_guess, model), lambda: _derive_rest(model))
     require_rest(rest)
     model = dataclasses.replace(model, rest=rest.constants, rest_resistance=rest.resistance)
-    return model, rest_state(model, rest)
+    return model, _rest_state(model, rest)
 
 
 _derive_rest = jax.jit(derive_rest)
+_rest_state = jax.jit(rest_state)  # op by op, its small programs would be compiled anew at every start
 
 
 def treated_patient(spec: PatientSpec, parameters: Parameters) -> Patient:

@@ -184,7 +184,7 @@ def simulate_chunks(
         raise ValueError(f"end_h = {end_h} h is not a whole number of save intervals after the start of the run")
     for _ in range(total // every):
         state, (reports, kept) = advance_jitted(model, state, schedule, every, every, save.fields, "none")
-        chunk = solution_of(model, state, reports, kept)
+        chunk = _solution_of(model, state, reports, kept)
         yield chunk
         if int(chunk.status) != Status.OK:
             return
@@ -228,6 +228,9 @@ def solution_of(model: LiverModel, state: LiverState, reports: StepReport, kept:
         failed_statistics=jax.tree.map(lambda a: a[first], reports.statistics),
         peaks=reports.peaks,
     )
+
+
+_solution_of = jax.jit(solution_of)
 
 
 def join(parts: list[Solution]) -> Solution:
