@@ -5,7 +5,7 @@ Inside a compiled function a failure is three small integers, kept of every step
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial, reduce
 from types import MappingProxyType
 from typing import Any
@@ -109,6 +109,7 @@ def wrong_value(grid: Grid, state: LiverState, lowest: float = 0.0) -> Failure:
     """
     states = lax.stop_gradient({**state.voxel, **state.body})
     every = [states[name] for name in STATES_AT_FAULT]
+    fields, pools = every[: len(VOXEL_STATES)], jnp.stack(every[len(VOXEL_STATES) :])
 
     def finite(values: Array) -> Array:
         return jnp.isfinite(values)
@@ -116,19 +117,24 @@ def wrong_value(grid: Grid, state: LiverState, lowest: float = 0.0) -> Failure:
     def right(values: Array) -> Array:
         return finite(values) & (values >= lowest)
 
+    def first_of(passes: Callable[[Array], Array]) -> tuple[Array, Array]:
+        """In each voxel the number of the first field that does not pass, and the first state of all."""
+        number = jnp.full(grid.shape, len(every), jnp.int32)
+        for n, values in reversed(list(enumerate(fields))):
+            number = jnp.where(passes(values), number, n)
+        failed = ~passes(pools)
+        pool = jnp.where(failed.any(), len(fields) + jnp.argmax(failed).astype(jnp.int32), len(every))
+        return number, jnp.minimum(number.min(), pool)
+
     def seek() -> Failure:
-        all_finite = jnp.stack([finite(values).all() for values in every])
-        unbroken = all_finite.all()
-        first = jnp.argmin(jnp.where(unbroken, jnp.stack([right(values).all() for values in every]), all_finite))
-        wrong = jnp.zeros(grid.shape, bool)
-        for number, values in enumerate(every[: len(VOXEL_STATES)]):
-            wrong |= (first == number) & ~jnp.where(unbroken, right(values), finite(values))
-        cell = jnp.where(first < len(VOXEL_STATES), jnp.argmax(wrong), NOWHERE)
+        (broken, first_broken), (low, first_low) = first_of(finite), first_of(right)
+        unbroken = first_broken == len(every)
+        first = jnp.where(unbroken, first_low, first_broken)
+        cell = jnp.where(first < len(fields), jnp.argmax(jnp.where(unbroken, low, broken) == first), NOWHERE)
         status = jnp.where(unbroken, int(Status.NEGATIVE_STATE), int(Status.NOT_FINITE))
         return failure(status, first + FIELDS_AT_FAULT.index(STATES_AT_FAULT[0]), cell, grid)
 
-    fields, pools = every[: len(VOXEL_STATES)], every[len(VOXEL_STATES) :]
-    sound = reduce(jnp.logical_and, map(right, fields)).all() & reduce(jnp.logical_and, map(right, pools))
+    sound = reduce(jnp.logical_and, map(right, fields)).all() & right(pools).all()
     return lax.cond(sound, lambda: failure(Status.OK), seek)
 
 

@@ -24,7 +24,7 @@ from hepatojax.units import HOURS_PER_DAY, SECONDS_PER_MINUTE
 
 CELLS_PER_PENETRATION_LENGTH = 0.75  # fewer than this and the zonation of oxygen is lost
 # measured on 2 cores at 52x60x16 in float32; the rest estimated from it
-COMPILER_PEAK_BYTES = 2.3e9  # of a first start, whatever the grid
+COMPILER_PEAK_BYTES = 2.2e9  # of a first start, whatever the grid
 RUNTIME_BYTES = 1.1e9  # libraries and programs, beside the cells
 BYTES_PER_CELL = {"float32": 1600.0, "float64": 2600.0}  # states, solver vectors and the multigrid hierarchy
 # of a gradient, measured at 26x30x8 over 112 and 64x74x32 over 4 macro-steps in float32; float64 is twice that. The sum
