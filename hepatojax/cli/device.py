@@ -8,6 +8,7 @@ Reference: RELIABILITY 5.2 (TF32) and 5.4; ECOSYSTEM 5, row 18.
 
 from __future__ import annotations
 
+import gc
 import os
 import tempfile
 import warnings
@@ -76,6 +77,8 @@ def prepare_jax(device: str | None, require_gpu: bool = False) -> str:
         raise DeviceError("--device cpu contradicts --require-gpu")
     if device == "cpu":
         jax.config.update("jax_platforms", "cpu")
+    # tracing makes a million small objects that stay; to look at all of them again and again is a third of its time
+    gc.set_threshold(100_000, 50, 50)
     jax.config.update("jax_enable_x64", True)
     jax.config.update("jax_default_matmul_precision", "highest")
     # which line of ours an instruction comes from: the compiler would carry it along, some 80 MiB for a large program
