@@ -230,7 +230,7 @@ def solution_of(model: LiverModel, state: LiverState, reports: StepReport, kept:
     )
 
 
-_solution_of = jax.jit(solution_of)
+_solution_of = jax.jit(solution_of)  # of chunks, which no outer program holds
 
 
 def join(parts: list[Solution]) -> Solution:

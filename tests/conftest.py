@@ -23,12 +23,10 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 
 @pytest.fixture(scope="session")
 def fresh_python() -> Callable[..., str]:
-    """Run code in a new interpreter, with `devices` CPU devices, and return what it prints."""
+    """Run code in a new interpreter and return what it prints."""
 
-    def run(code: str, *, devices: int = 1) -> str:
+    def run(code: str) -> str:
         environment = {**os.environ, "JAX_PLATFORMS": "cpu"}
-        if devices > 1:
-            environment["XLA_FLAGS"] += f" --xla_force_host_platform_device_count={devices}"
         done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
         assert done.returncode == 0, done.stderr
         return done.stdout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import errno
+import gc
 import io
 import json
 import os
@@ -261,6 +262,7 @@ def host(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> SimpleNamespace:
     held = SimpleNamespace(devices=[SimpleNamespace(platform="cpu", device_kind="cpu")], settings=said)
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "cache"))
     monkeypatch.setattr(jax.config, "update", said.__setitem__)
+    monkeypatch.setattr(gc, "set_threshold", lambda *numbers: said.__setitem__("gc", numbers))
     monkeypatch.setattr(jax, "devices", lambda: held.devices)
     monkeypatch.setattr(jax, "device_count", lambda: len(held.devices))
     return held
@@ -271,6 +273,7 @@ GPU = SimpleNamespace(platform="gpu", device_kind="NVIDIA H200")
 
 def test_the_device_line_names_kind_and_number(host: SimpleNamespace, tmp_path: Path):
     assert prepare_jax(None) == f"cpu: cpu, {os.cpu_count()} cores"
+    assert host.settings["gc"] > gc.get_threshold()
     assert host.settings["jax_enable_x64"] is True and "jax_platforms" not in host.settings
     assert host.settings["jax_compilation_cache_dir"] == str(tmp_path / "cache") and (tmp_path / "cache").is_dir()
     prepare_jax("cpu")
