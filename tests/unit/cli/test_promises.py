@@ -273,7 +273,7 @@ GPU = SimpleNamespace(platform="gpu", device_kind="NVIDIA H200")
 
 def test_the_device_line_names_kind_and_number(host: SimpleNamespace, tmp_path: Path):
     assert prepare_jax(None) == f"cpu: cpu, {os.cpu_count()} cores"
-    assert host.settings["gc"] > gc.get_threshold()
+    assert host.settings["gc"][0] >= 10_000, "Python itself has 700 or 2000, or what an earlier command set"
     assert host.settings["jax_enable_x64"] is True and "jax_platforms" not in host.settings
     assert host.settings["jax_compilation_cache_dir"] == str(tmp_path / "cache") and (tmp_path / "cache").is_dir()
     prepare_jax("cpu")
