@@ -16,7 +16,7 @@ from hepatojax.mechanism import pytree
 from hepatojax.numerics.grid import AXES, Grid
 from hepatojax.numerics.operators import Faces, Operator, lower_neighbour, upper_neighbour
 
-SERIES_BELOW = 1e-2  # cell Peclet number under which the Bernoulli function is its Taylor series
+SERIES_BELOW = 1e-2  # cell Peclet number under which an exponential flux is its Taylor series
 FLAT_BELOW = 1e-24  # product of two differences under which a profile counts as flat
 
 
@@ -55,48 +55,40 @@ def _downstream(flux: Array) -> Array:
     return jnp.where(flux > 0, flux, 0.0)
 
 
-def bernoulli(peclet: ArrayLike) -> Array:
-    """B(x) = x / (e^x - 1), smooth through zero and safe at any x.
-
-    A Taylor series near zero; elsewhere by e^-|x|, which cannot overflow, and B(-x) = B(x) + x.
-
-    Args:
-        peclet: x, flow over diffusive conductance of a face [-], any shape.
-
-    Returns:
-        B >= 0 [-], same shape; 1 at zero.
-    """
-    x = jnp.asarray(peclet)
-    small = jnp.abs(x) < SERIES_BELOW
-    positive = jnp.where(small, 1.0, jnp.abs(x))
-    decayed = jnp.exp(-positive)
-    of_magnitude = positive * decayed / (1.0 - decayed)
-    large = jnp.where(x > 0, of_magnitude, of_magnitude + positive)
-    square = x * x
-    return jnp.where(small, 1.0 - x / 2.0 + square / 12.0 - square * square / 720.0, large)
-
-
 def exponential(flux: Faces, conductance: Faces) -> tuple[Faces, Faces]:
     """Exponentially fitted flux: exact for steady one-dimensional advection and diffusion between two cells.
 
-        forward = T B(-q/T),  backward = T B(q/T);  upwind where T = 0
+        forward = T B(-q/T),  backward = T B(q/T),  B(x) = x / (e^x - 1);  upwind where T = 0
 
     Args:
         flux: q per axis (z, y, x) through the upper face of each cell [um3/s], each (nz, ny, nx).
         conductance: T of the same faces [um3/s], >= 0.
 
     Returns:
-        The forward and backward face coefficients [um3/s].
+        The forward and backward face coefficients [um3/s], smooth through q = 0 where T > 0.
 
     Reference: Scharfetter and Gummel (1969), IEEE Trans. Electron Devices 16:64.
     """
-    forward, backward = [], []
-    for q, t in zip(flux, conductance, strict=True):
-        diffuses = t > 0
-        peclet = q / jnp.where(diffuses, t, 1)
-        forward.append(jnp.where(diffuses, t * bernoulli(-peclet), _downstream(q)))
-        backward.append(jnp.where(diffuses, t * bernoulli(peclet), _downstream(-q)))
-    return tuple(forward), tuple(backward)
+    forward, backward = zip(*(_fitted(q, t) for q, t in zip(flux, conductance, strict=True)), strict=True)
+    return forward, backward
+
+
+def _fitted(flux: Array, conductance: Array) -> tuple[Array, Array]:
+    """Both coefficients of the faces along one axis: a conductance that they share, and the flow on top of it.
+
+    With x = q/T, B(-x) = B(x) + x: fast flow adds max(q, 0) and max(-q, 0) to T B(|x|), where nothing cancels, and
+    slow flow adds q/2 and -q/2 to the Taylor series of their mean.
+    """
+    diffuses = conductance > 0
+    peclet = flux / jnp.where(diffuses, conductance, 1)
+    slow = jnp.abs(peclet) < SERIES_BELOW
+    square, magnitude = peclet * peclet, jnp.where(slow, 1.0, jnp.abs(peclet))
+    decayed = jnp.exp(-magnitude)
+    fitted = jnp.where(slow, 1.0 + square / 12.0 - square * square / 720.0, magnitude * decayed / (1.0 - decayed))
+    shared = jnp.where(diffuses, conductance * fitted, 0.0)
+    halved = diffuses & slow
+    along, against = (jnp.where(halved, 0.5 * q, _downstream(q)) for q in (flux, -flux))
+    return shared + along, shared + against
 
 
 def face_flux(forward: Faces, backward: Faces, field: Array) -> Faces:

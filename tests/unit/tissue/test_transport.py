@@ -7,7 +7,6 @@ import pytest
 
 from hepatojax.numerics.operators import assemble, divergence
 from hepatojax.tissue.transport import (
-    bernoulli,
     by_differences,
     conductances,
     exponential,
@@ -39,12 +38,18 @@ def test_exponential_flux_is_exact_for_steady_advection_and_diffusion(peclet):
     np.testing.assert_allclose(through, 3.0 * flux[2][0, 0, :-1], rtol=1e-10)
 
 
-def test_bernoulli_function_and_its_derivative():
+def test_exponential_coefficients_are_the_bernoulli_function_and_its_derivative():
+    """At a conductance of 1 they are B(-x) and B(x); at no flow their slopes are 1/2 and -1/2."""
     x = jnp.asarray([-700.0, -5.0, -1e-2, -1e-5, 0.0, 1e-5, 1e-2, 5.0, 700.0])
-    np.testing.assert_allclose(bernoulli(-x) - bernoulli(x), x, rtol=1e-12, atol=1e-15)
-    np.testing.assert_allclose(bernoulli(x[5:8]), x[5:8] / np.expm1(x[5:8]), rtol=1e-12)
-    slope = jax.jit(jax.vmap(jax.grad(bernoulli)))(x)
-    np.testing.assert_allclose(slope[jnp.asarray([0, 4, 8])], [-1.0, -0.5, 0.0], atol=1e-12)
+
+    def coefficients(x):
+        return jnp.stack([faces[0] for faces in exponential((x,), (jnp.ones_like(x),))])
+
+    forward, backward = coefficients(x)
+    np.testing.assert_allclose(forward - backward, x, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(backward[5:8], x[5:8] / np.expm1(x[5:8]), rtol=1e-12)
+    slopes = jax.jit(jax.vmap(jax.jacfwd(coefficients)))(x)
+    np.testing.assert_allclose(slopes[jnp.asarray([0, 4, 8])], [[0.0, -1.0], [0.5, -0.5], [1.0, 0.0]], atol=1e-12)
 
 
 def test_difference_form_equals_the_operator():
