@@ -57,7 +57,7 @@ def main() -> None:
     how = asked.optimise
     for route in ("intravenous", "portal"):
         study = replace(asked, arm=route)
-        problem, allowed = problem_of(study, study_parts(study), None), how.allow_failed_certificate
+        problem, allowed = problem_of(study, study_parts(study), None, quiet=True), how.allow_failed_certificate
         optimum = hj.optimise_dose(
             problem, how.method, how.starts, how.seed, allow_failed_certificate=allowed, calls=how.calls
         )

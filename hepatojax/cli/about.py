@@ -12,7 +12,7 @@ import numpy as np
 
 from hepatojax.io.study.journal import Journal
 from hepatojax.io.study.parts import StudyParts
-from hepatojax.io.study.result import fewer_record, multiples_record, named_limits, pareto_record, reading_of
+from hepatojax.io.study.result import fewer_record, multiples_record, named_limits, pareto_record
 from hepatojax.io.study.specification import ParetoSpec, Study
 from hepatojax.studies.fewer import FewerInfusions, fewer_infusions
 from hepatojax.studies.multiples import FACTORS, Multiples, multiples_of
@@ -107,8 +107,7 @@ def epsilons_of(limit: Limit, asked: ParetoSpec) -> np.ndarray:
     Returns:
         Epsilons [-], (p,): rising, or falling for a least bound.
     """
-    sign = -1.0 if limit.most is None else 1.0
-    return sign * (np.linspace(asked.low, asked.high, asked.points) - limit.bound) / limit.scale
+    return limit.excess_at(np.linspace(asked.low, asked.high, asked.points))
 
 
 def stage_line(stage: FewerInfusions) -> str:
@@ -129,7 +128,7 @@ def point_line(limit: Limit, point: ParetoPoint) -> str:
         point: with the epsilon of that bound.
     """
     kind = "at least" if limit.most is None else "at most"
-    bound = f"{limit.quantity} {kind} {reading_of(limit, point.epsilon):.6g}"
+    bound = f"{limit.quantity} {kind} {limit.reading_at(point.epsilon):.6g}"
     return f"{bound}: objective {point.optimum.objective:.6g}, {point.optimum.verdict}"
 
 

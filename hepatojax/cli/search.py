@@ -36,6 +36,7 @@ from hepatojax.io.study.result import (
     FIGURES,
     FIGURES_ABOUT,
     OPTIMUM_FILE,
+    SEARCHED,
     asked_record,
     named_limits,
     optimum_record,
@@ -89,7 +90,7 @@ def search(
     with write_errors():
         output.mkdir(parents=True, exist_ok=True)
         with locked(output):  # to the end, for the runs and what compares them belong to this search too
-            asked = asked_record(study, parts)
+            asked = asked_record(study, parts, SEARCHED)
             try:
                 found = _found(study, parts, asked, output, image, quiet=quiet, stopped=stopped)
             except StoppedOnRequest as stop:

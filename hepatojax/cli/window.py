@@ -70,7 +70,7 @@ def _find_windows(options: argparse.Namespace) -> ExitCode:
         options.output.mkdir(parents=True, exist_ok=True)
         with locked(options.output):
             remove_files(options.output, (CURVES, BARS, WINDOW_FILE))  # what an earlier run said holds no longer
-            asked = asked_record(study, parts)
+            asked = asked_record(study, parts, ("window",))
             try:
                 found = _windows(study, parts, image, quiet=options.quiet, stopped=stopped)
             except StoppedOnRequest as stop:

@@ -1,4 +1,4 @@
-"""What a dose is judged by: aims with weights, limits, and the one smooth maximum through which peaks enter.
+"""What a dose is judged by: aims with weights, and limits; the peak of an endpoint enters through a smooth maximum.
 
 Benefit and harm are numbers with a derivative: a score with floors or classes is refused, and a smooth one is named.
 The objective is maximised. A limit is an excess over its bound, relative to its size, so that limits in any unit are
@@ -11,7 +11,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float
@@ -167,9 +167,27 @@ class Limit:
         Returns:
             Excess of each of `names` [-], (k,).
         """
-        reading = _reading(self.quantity, self.at, self.scale / self.sharpness, course)
-        sign = -1.0 if self.most is None else 1.0
-        return sign * (reading - self.bound) / self.scale
+        return self.excess_at(_reading(self.quantity, self.at, self.scale / self.sharpness, course))
+
+    def excess_at(self, reading: Any) -> Any:
+        """The excess [-] of a reading in the unit of the quantity, a number or an array, see `excess`.
+
+        Args:
+            reading: of the quantity, or another bound on it.
+        """
+        return self._sign * (reading - self.bound) / self.scale
+
+    def reading_at(self, excess: float) -> float:
+        """The reading, in the unit of the quantity, that oversteps the bound so far; the inverse of `excess_at`.
+
+        Args:
+            excess: how far it is overstepped [-], below zero where it is kept.
+        """
+        return self.bound + self._sign * excess * self.scale
+
+    @property
+    def _sign(self) -> float:
+        return -1.0 if self.most is None else 1.0
 
 
 def cells_by_route(schedule: DoseSchedule) -> Float[Array, "d 5"]:

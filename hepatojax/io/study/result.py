@@ -30,12 +30,13 @@ from hepatojax.studies.objective import Course, Limit
 from hepatojax.studies.optimum import DoseOptimum, StartOutcome
 from hepatojax.studies.pareto import ParetoFront
 from hepatojax.studies.quantities import OF_SCHEDULE, SPACING
-from hepatojax.studies.variables import rows_in_use
+from hepatojax.studies.variables import Variable, rows_in_use
 from hepatojax.therapy.schedule import DoseSchedule
 
 OPTIMUM_FILE = "optimum.json"
 FIGURES = ("schedule", "objective", "courses", "search")
 FIGURES_ABOUT = ("window", "fewer", "pareto")
+SEARCHED = ("optimise", "fewer", "pareto")  # sections of a study that its search reads
 UNITS = {
     "start_h": "h",
     "duration_h": "h",
@@ -59,23 +60,26 @@ def unit_of(quantity: str) -> str:
     return ENDPOINTS[quantity].unit
 
 
-def asked_record(study: Study, parts: StudyParts) -> dict[str, Any]:
+def asked_record(study: Study, parts: StudyParts, sections: Sequence[str]) -> dict[str, Any]:
     """What a study asks for, as the records of its results say it.
 
     Args:
         study: checked.
         parts: of it.
+        sections: of the study that the verb reads, among `SEARCHED` and "window".
 
     Returns:
-        Fingerprint, arm, how to search, and aims, limits and variables with all their entries and the unit of each.
+        Fingerprint, arm, the sections that the study has, and aims, limits and variables with all their entries and the
+        unit of each.
     """
+    asked = {name: getattr(study, name) for name in sections}
     return {
         "fingerprint": fingerprint(study, parts),
         "arm": study.arm,
-        "optimise": asdict(study.optimise),
+        **{name: asdict(section) for name, section in asked.items() if section is not None},
         "aims": [{**asdict(aim), "unit": unit_of(aim.quantity)} for aim in parts.aims],
         "limits": [{**asdict(limit), "unit": unit_of(limit.quantity)} for limit in parts.limits],
-        "variables": [{**asdict(variable), "unit": UNITS.get(variable.entry, "-")} for variable in parts.variables],
+        "variables": [{**asdict(variable), "unit": _unit_of_entry(variable)} for variable in parts.variables],
     }
 
 
@@ -96,19 +100,6 @@ def _ordered(parts: StudyParts) -> list[Limit]:
     return sorted(parts.limits, key=lambda limit: not limit.simulated)
 
 
-def reading_of(limit: Limit, excess: float) -> float:
-    """What a limit reads where it has an excess, in its unit.
-
-        reading = most + excess x scale, or least - excess x scale
-
-    Args:
-        limit: whose scale is the size of its bound.
-        excess: how far it is overstepped [-], below zero where it is kept.
-    """
-    sign = -1.0 if limit.most is None else 1.0
-    return limit.bound + sign * excess * limit.scale
-
-
 def optimum_record(parts: StudyParts, optimum: DoseOptimum) -> dict[str, Any]:
     """Everything about an optimum but the runs before and after it.
 
@@ -124,13 +115,8 @@ def optimum_record(parts: StudyParts, optimum: DoseOptimum) -> dict[str, Any]:
     """
     best, limits = optimum.best, named_limits(parts)
     return {
-        "verdict": str(optimum.verdict),
+        **_summary(parts, optimum),
         "message": optimum.message,
-        "objective": optimum.objective,
-        "values": [
-            {"name": v.name, "value": optimum.values[v.name], "unit": UNITS.get(v.entry, "-"), **_range(v)}
-            for v in parts.variables
-        ],
         "limits": _limits(best, limits),
         "conditions": _conditions(best),
         "idle": list(optimum.idle),
@@ -177,10 +163,10 @@ def pareto_record(parts: StudyParts, asked: ParetoSpec, front: ParetoFront) -> d
         by a unit of the bound), values, and the names of the limits that are active.
     """
     limit = dict(named_limits(parts))[front.harm]
-    per_unit = (-1.0 if limit.most is None else 1.0) / limit.scale
+    per_unit = limit.excess_at(1.0) - limit.excess_at(0.0)
     points = [
         {
-            "bound": reading_of(limit, point.epsilon),
+            "bound": limit.reading_at(point.epsilon),
             **_summary(parts, point.optimum),
             "slope": slope * per_unit,
             "active": [name for name, rate in point.optimum.multipliers.items() if rate > 0] if point.converged else [],
@@ -208,12 +194,19 @@ def multiples_record(found: Multiples, total: float) -> dict[str, Any]:
 
 
 def _summary(parts: StudyParts, optimum: DoseOptimum) -> dict[str, Any]:
-    """Verdict, objective and values of an optimum; the rest stands with the main one."""
-    whole = optimum_record(parts, optimum)
-    return {key: whole[key] for key in ("verdict", "objective", "values")}
+    """Verdict and objective of an optimum, and its values with unit and range."""
+    values = [
+        {"name": v.name, "value": optimum.values[v.name], "unit": _unit_of_entry(v), **_range(v)}
+        for v in parts.variables
+    ]
+    return {"verdict": str(optimum.verdict), "objective": optimum.objective, "values": values}
 
 
-def _range(variable: Any) -> dict[str, Any]:
+def _unit_of_entry(variable: Variable) -> str:
+    return UNITS.get(variable.entry, "-")
+
+
+def _range(variable: Variable) -> dict[str, Any]:
     return {"low": variable.low, "high": variable.high, "scale": variable.scale}
 
 
@@ -227,7 +220,7 @@ def _limits(best: StartOutcome, limits: list[tuple[str, Limit]]) -> list[dict[st
             "name": name,
             "bound": limit.bound,
             "unit": unit_of(limit.quantity),
-            "reading": reading_of(limit, excess),
+            "reading": limit.reading_at(excess),
             "excess": excess,
             "multiplier": multiplier,
         }
@@ -314,7 +307,7 @@ def readings(parts: StudyParts, run: RunFile, schedule: DoseSchedule) -> dict[st
         "objective": sum(aim["weight"] * aim["reading"] for aim in aims),
         "aims": aims,
         "limits": [
-            {"name": name, "reading": reading_of(limit, excess), "excess": excess}
+            {"name": name, "reading": limit.reading_at(excess), "excess": excess}
             for (name, _), (limit, excess) in zip(named_limits(parts), excesses, strict=True)
         ],
     }

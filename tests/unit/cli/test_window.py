@@ -104,7 +104,7 @@ def test_an_empty_window_is_done_and_a_failed_run_is_not(capsys):
 
 def test_the_file_holds_every_window_with_its_band_and_no_nan(study_file, tmp_path):
     windows, study = (found(), found(least_gain=2.0), found(dies=lambda d: d > 1e7)), load_study(study_file())
-    path = verb.write_windows(tmp_path, study, asked_record(study, study_parts(study)), windows, "cpu")
+    path = verb.write_windows(tmp_path, study, asked_record(study, study_parts(study), ("window",)), windows, "cpu")
     record = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     first, empty, failed = record["windows"]
     assert first["window"]["lower"]["active"] == "gain"

@@ -18,7 +18,7 @@ from hepatojax.io.study import OptimiseSpec, StudyFileError, WindowSpec, load_st
 from hepatojax.io.study.document import AimSection, LimitSection, StudyFile, VariableSection
 from hepatojax.io.study.journal import JOURNAL_FILE, JournalError, open_journal
 from hepatojax.io.study.parts import fingerprint, infusions_of, study_parts, treated
-from hepatojax.io.study.result import asked_record, named_limits, reading_of, readings
+from hepatojax.io.study.result import SEARCHED, asked_record, named_limits, readings
 from hepatojax.io.study.specification import ADJOINTS, METHODS
 from hepatojax.numerics import adjoint
 from hepatojax.scenario import ROUTES
@@ -305,7 +305,7 @@ def test_limits_are_named_and_read_in_the_order_of_the_solver(write):
     names = [name for name, _ in named_limits(parts)]
     assert names == ["albumin_g_l end least", "total_cells most"]
     course = Course({"albumin_g_l": jnp.asarray([30.0, 25.0])}, parts.schedule, (0,))
-    readings = [reading_of(limit, float(limit.excess(course)[0])) for _, limit in named_limits(parts)]
+    readings = [limit.reading_at(float(limit.excess(course)[0])) for _, limit in named_limits(parts)]
     assert readings == pytest.approx([25.0, 1.0])
     assert ROUTES[0] == "intravenous"
 
@@ -314,7 +314,9 @@ def test_what_was_asked_is_said_with_units_bounds_and_the_fingerprint(write):
     limits = '[[limit]]\nquantity = "total_cells"\nmost = 2.0\n[[limit]]\nquantity = "albumin_g_l"\nleast = 20.0\n'
     study = load_study(write(STUDY + limits))
     parts = study_parts(study)
-    asked = asked_record(study, parts)
+    asked = asked_record(study, parts, SEARCHED)
+    assert "fewer" not in asked and "window" not in asked
+    assert asked_record(study, parts, ("window",))["window"]["least_gain"] == study.window.least_gain
     assert (asked["arm"], asked["fingerprint"]) == ("cells", fingerprint(study, parts))
     (aim,) = asked["aims"]
     assert (aim["quantity"], aim["at"], aim["weight"], aim["unit"]) == ("functional_mass", "end", 1.0, "-")

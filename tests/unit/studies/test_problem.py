@@ -65,6 +65,21 @@ def test_an_outcome_is_that_of_a_run_of_the_schedule(problem, wounded):
     assert peak <= 0.1 * (1.0 + blocked) <= peak + 0.1 / 100.0 * np.log(24) + 1e-12
 
 
+@pytest.mark.slow  # a run and a batch of runs to compile
+def test_multiples_are_the_outcomes_of_so_many_times_the_cells(problem):
+    """The amount is a variable on a logarithmic scale over two decades, so that twice the cells are a place too."""
+    twice = PLACE + np.asarray([0.0, np.log10(2.0) / 2.0])
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        found = problem.multiples(PLACE, np.asarray([0.0, 1.0, 2.0]))
+        wanted = [problem.evaluate(place) for place in (PLACE, twice)]
+    for number, outcome in enumerate(wanted, start=1):
+        np.testing.assert_allclose(found.objective[number], outcome.objective, rtol=1e-9)
+        np.testing.assert_allclose(found.limits[number], outcome.limits, rtol=1e-7)
+    smoothed = np.log(24) / 100.0  # the smooth maximum of nothing plugged at the end of 24 macro-steps
+    np.testing.assert_allclose(found.limits[0], [smoothed - 1.0, -1.0], rtol=1e-9)
+    assert np.all(found.status == Status.OK)
+
+
 @pytest.mark.parametrize(("adjoint", "checkpoints"), [("saved", None), ("two-level", None), ("two-level", 3)])
 def test_a_run_is_cut_into_the_segments_that_were_asked_for(problem, monkeypatch, adjoint, checkpoints):
     class Asked(Exception):
