@@ -28,6 +28,7 @@ from records import run, told
 
 import hepatojax as hj
 from hepatojax.checks.records import Record, at_most, reported
+from hepatojax.studies.problem import COMPILER_OPTIONS
 
 CASE = Path(__file__).parents[1] / "experiments" / "01_acute_liver_failure" / "case.toml"
 OVERRIDES = {"disease.start": "healthy", "disease.flare_lead_h": 0.0, "disease.lesion_fraction": 0.3}
@@ -77,7 +78,7 @@ def objective(steps: int, adjoint: str) -> Callable[[hj.DoseSchedule, hj.LiverMo
 def compiled(function: Callable[..., Any], case: Case) -> tuple[Any, float]:
     """The program of a function, and the seconds to trace, lower and compile it."""
     start = time.perf_counter()
-    program = jax.jit(function).lower(*case).compile()
+    program = jax.jit(function).lower(*case).compile(COMPILER_OPTIONS.get(jax.default_backend()))  # as in a study
     return program, time.perf_counter() - start
 
 
