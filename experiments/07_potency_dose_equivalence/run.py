@@ -48,7 +48,7 @@ def told(title: str, curve: tuple[EquivalentDose, ...]) -> None:
     slopes = np.gradient(logs[:, 1], logs[:, 0], edge_order=2) if len(curve) > 2 else np.full(len(curve), np.nan)
     print(f"\n{title}\n  value     dose  elasticity  by differences  plugged  infection")
     for each, slope in zip(curve, slopes, strict=True):
-        plugged, infection = (limit.bound * (1.0 + e) for limit, e in zip(HARMS, each.limits, strict=True))
+        plugged, infection = (limit.reading_at(e) for limit, e in zip(HARMS, each.limits, strict=True))
         numbers = f"{each.value:7.3f} {each.dose:8.3g} {each.elasticity:11.4f} {slope:15.4f}"
         print(f"{numbers} {plugged:8.4f} {infection:10.4f} {each.reason}", flush=True)
 

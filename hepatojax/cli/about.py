@@ -127,8 +127,7 @@ def point_line(limit: Limit, point: ParetoPoint) -> str:
         limit: whose bound is moved.
         point: with the epsilon of that bound.
     """
-    kind = "at least" if limit.most is None else "at most"
-    bound = f"{limit.quantity} {kind} {limit.reading_at(point.epsilon):.6g}"
+    bound = f"{limit.quantity} at {limit.kind} {limit.reading_at(point.epsilon):.6g}"
     return f"{bound}: objective {point.optimum.objective:.6g}, {point.optimum.verdict}"
 
 

@@ -64,13 +64,13 @@ def find_windows(options: argparse.Namespace) -> ExitCode:
 def _find_windows(options: argparse.Namespace) -> ExitCode:
     study, parts, image, device = admit(options, _require_amount)
     from hepatojax.io.run_folder import locked, remove_files
-    from hepatojax.io.study.result import asked_record
+    from hepatojax.io.study.result import WINDOWED, asked_record
 
     with write_errors(), stop_on_signal() as stopped:
         options.output.mkdir(parents=True, exist_ok=True)
         with locked(options.output):
             remove_files(options.output, (CURVES, BARS, WINDOW_FILE))  # what an earlier run said holds no longer
-            asked = asked_record(study, parts, ("window",))
+            asked = asked_record(study, parts, WINDOWED)
             try:
                 found = _windows(study, parts, image, quiet=options.quiet, stopped=stopped)
             except StoppedOnRequest as stop:

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from hepatojax.endpoints import ENDPOINTS, Readings
@@ -121,7 +122,7 @@ class Limit:
         _check(f"limit {self.quantity}", self.quantity, self.at, OF_SCHEDULE)
         if (self.most is None) == (self.least is None):
             raise StudyError(f"limit {self.quantity}: give either most or least")
-        _check_finite(f"limit {self.quantity}", **{"least" if self.most is None else "most": self.bound})
+        _check_finite(f"limit {self.quantity}", **{self.kind: self.bound})
         _check_positive(f"limit {self.quantity}", sharpness=self.sharpness)
 
     @property
@@ -133,6 +134,16 @@ class Limit:
     def bound(self) -> float:
         """The bound, in the unit of the quantity."""
         return float(self.least if self.most is None else self.most)  # type: ignore[arg-type]
+
+    @property
+    def kind(self) -> str:
+        """Which bound it is, "most" or "least"."""
+        return "least" if self.most is None else "most"
+
+    @property
+    def sign(self) -> float:
+        """1 where a larger reading oversteps it, -1 where a smaller one does."""
+        return -1.0 if self.most is None else 1.0
 
     @property
     def scale(self) -> float:
@@ -148,9 +159,9 @@ class Limit:
         Returns:
             One name, or one for each infusion, or for each pause between two; (k,) as `excess`.
         """
-        name = f"{self.quantity} {'least' if self.most is None else 'most'}"
+        name = f"{self.quantity} {self.kind}"
         if self.simulated:
-            return (f"{self.quantity} {self.at} {'least' if self.most is None else 'most'}",)
+            return (f"{self.quantity} {self.at} {self.kind}",)
         if self.quantity in TOTALS:
             return (name,)
         which = rows[1:] if self.quantity == SPACING else rows
@@ -169,25 +180,29 @@ class Limit:
         """
         return self.excess_at(_reading(self.quantity, self.at, self.scale / self.sharpness, course))
 
-    def excess_at(self, reading: Any) -> Any:
-        """The excess [-] of a reading in the unit of the quantity, a number or an array, see `excess`.
+    def excess_at(self, reading: ArrayLike) -> Any:
+        """How far a reading, or another bound, oversteps the bound, see `excess`.
 
         Args:
-            reading: of the quantity, or another bound on it.
+            reading: in the unit of the quantity, any shape.
+
+        Returns:
+            Excess [-], same shape.
         """
-        return self._sign * (reading - self.bound) / self.scale
+        return self.sign * (reading - self.bound) / self.scale
 
     def reading_at(self, excess: float) -> float:
-        """The reading, in the unit of the quantity, that oversteps the bound so far; the inverse of `excess_at`.
+        """The reading that oversteps the bound so far, the inverse of `excess_at`.
+
+            most + excess |most|   or   least - excess |least|
 
         Args:
             excess: how far it is overstepped [-], below zero where it is kept.
-        """
-        return self.bound + self._sign * excess * self.scale
 
-    @property
-    def _sign(self) -> float:
-        return -1.0 if self.most is None else 1.0
+        Returns:
+            The reading, in the unit of the quantity.
+        """
+        return self.bound + self.sign * excess * self.scale
 
 
 def cells_by_route(schedule: DoseSchedule) -> Float[Array, "d 5"]:

@@ -82,7 +82,7 @@ def _fitted(flux: Array, conductance: Array) -> tuple[Array, Array]:
     diffuses = conductance > 0
     peclet = flux / jnp.where(diffuses, conductance, 1)
     slow = jnp.abs(peclet) < SERIES_BELOW
-    square, magnitude = peclet * peclet, jnp.where(slow, 1.0, jnp.abs(peclet))
+    square, magnitude = jnp.where(slow, peclet, 0.0) ** 2, jnp.where(slow, 1.0, jnp.abs(peclet))  # none overflows
     decayed = jnp.exp(-magnitude)
     fitted = jnp.where(slow, 1.0 + square / 12.0 - square * square / 720.0, magnitude * decayed / (1.0 - decayed))
     shared = jnp.where(diffuses, conductance * fitted, 0.0)

@@ -37,6 +37,7 @@ OPTIMUM_FILE = "optimum.json"
 FIGURES = ("schedule", "objective", "courses", "search")
 FIGURES_ABOUT = ("window", "fewer", "pareto")
 SEARCHED = ("optimise", "fewer", "pareto")  # sections of a study that its search reads
+WINDOWED = ("optimise", "window")  # those that its windows read; of the first the adjoint and its checkpoints
 UNITS = {
     "start_h": "h",
     "duration_h": "h",
@@ -66,7 +67,7 @@ def asked_record(study: Study, parts: StudyParts, sections: Sequence[str]) -> di
     Args:
         study: checked.
         parts: of it.
-        sections: of the study that the verb reads, among `SEARCHED` and "window".
+        sections: of the study that the verb reads, `SEARCHED` or `WINDOWED`.
 
     Returns:
         Fingerprint, arm, the sections that the study has, and aims, limits and variables with all their entries and the
@@ -163,7 +164,7 @@ def pareto_record(parts: StudyParts, asked: ParetoSpec, front: ParetoFront) -> d
         by a unit of the bound), values, and the names of the limits that are active.
     """
     limit = dict(named_limits(parts))[front.harm]
-    per_unit = limit.excess_at(1.0) - limit.excess_at(0.0)
+    per_unit = limit.sign / limit.scale
     points = [
         {
             "bound": limit.reading_at(point.epsilon),

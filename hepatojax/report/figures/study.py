@@ -235,10 +235,9 @@ def _draw_courses(axes: Axes, study: StudyCourses, name: str) -> None:
         axes.plot(days, [0.02 + 0.05 * number] * len(days), "^", ms=4, color=COLOURS[number], transform=place)
     for limit in study.parts.limits:
         if limit.quantity == name:
-            kind = "at least" if limit.most is None else "at most"
             axes.axhline(limit.bound, color="0.4", lw=0.9, ls=":")
             place = (0.99, limit.bound)
-            text = f"{limit.at} {kind} {limit.bound:g}"
+            text = f"{limit.at} at {limit.kind} {limit.bound:g}"
             axes.annotate(text, place, xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
     axes.set_ylim(*spanned(*axes.get_ylim(), largest))
     axes.set_title(with_unit(name, study.runs[BEFORE].series_units[name]))

@@ -17,7 +17,7 @@ from hepatojax.cli import window as verb
 from hepatojax.cli.main import main
 from hepatojax.io.study import load_study
 from hepatojax.io.study.parts import StudyParts, fingerprint, study_parts
-from hepatojax.io.study.result import asked_record
+from hepatojax.io.study.result import WINDOWED, asked_record
 from hepatojax.scenario import ROUTES
 from hepatojax.status import ExitCode, Status
 from hepatojax.studies.interval import Window, find_window
@@ -104,9 +104,10 @@ def test_an_empty_window_is_done_and_a_failed_run_is_not(capsys):
 
 def test_the_file_holds_every_window_with_its_band_and_no_nan(study_file, tmp_path):
     windows, study = (found(), found(least_gain=2.0), found(dies=lambda d: d > 1e7)), load_study(study_file())
-    path = verb.write_windows(tmp_path, study, asked_record(study, study_parts(study), ("window",)), windows, "cpu")
+    path = verb.write_windows(tmp_path, study, asked_record(study, study_parts(study), WINDOWED), windows, "cpu")
     record = json.loads(path.read_text(), parse_constant=lambda name: pytest.fail(f"{name} is no JSON"))
     first, empty, failed = record["windows"]
+    assert (record["study"]["window"]["doses"], record["study"]["optimise"]["adjoint"]) == (study.window.doses, "saved")
     assert first["window"]["lower"]["active"] == "gain"
     assert first["window"]["lower"]["dose"] == pytest.approx(1e6 / 9.0, rel=1e-3)
     assert [end["value"] for end in (first["band"][0]["low"], first["band"][0]["high"])] == [1.0, 4.0]

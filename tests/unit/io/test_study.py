@@ -18,7 +18,7 @@ from hepatojax.io.study import OptimiseSpec, StudyFileError, WindowSpec, load_st
 from hepatojax.io.study.document import AimSection, LimitSection, StudyFile, VariableSection
 from hepatojax.io.study.journal import JOURNAL_FILE, JournalError, open_journal
 from hepatojax.io.study.parts import fingerprint, infusions_of, study_parts, treated
-from hepatojax.io.study.result import SEARCHED, asked_record, named_limits, readings
+from hepatojax.io.study.result import SEARCHED, WINDOWED, asked_record, named_limits, readings
 from hepatojax.io.study.specification import ADJOINTS, METHODS
 from hepatojax.numerics import adjoint
 from hepatojax.scenario import ROUTES
@@ -316,7 +316,7 @@ def test_what_was_asked_is_said_with_units_bounds_and_the_fingerprint(write):
     parts = study_parts(study)
     asked = asked_record(study, parts, SEARCHED)
     assert "fewer" not in asked and "window" not in asked
-    assert asked_record(study, parts, ("window",))["window"]["least_gain"] == study.window.least_gain
+    assert asked_record(study, parts, WINDOWED)["window"]["least_gain"] == study.window.least_gain
     assert (asked["arm"], asked["fingerprint"]) == ("cells", fingerprint(study, parts))
     (aim,) = asked["aims"]
     assert (aim["quantity"], aim["at"], aim["weight"], aim["unit"]) == ("functional_mass", "end", 1.0, "-")

@@ -67,7 +67,8 @@ def test_a_smooth_peak_neither_overflows_nor_loses_its_slope_far_from_zero(far):
 
 
 @pytest.mark.parametrize(
-    ("most", "least", "sign"), [(2.0, None, 1.0), (None, 2.0, -1.0), (-4.0, None, 1.0), (0.0, None, 1.0)]
+    ("most", "least", "sign"),
+    [(2.0, None, 1.0), (None, 2.0, -1.0), (-4.0, None, 1.0), (None, -4.0, -1.0), (0.0, None, 1.0), (None, 0.0, -1.0)],
 )
 def test_an_excess_is_zero_at_its_bound_and_grows_by_one_in_the_size_of_it(most, least, sign):
     limit = Limit("albumin_g_l", most=most, least=least)
@@ -75,6 +76,10 @@ def test_an_excess_is_zero_at_its_bound_and_grows_by_one_in_the_size_of_it(most,
     assert at(limit.bound) == 0.0 and limit.scale == (abs(limit.bound) or 1.0)
     assert at(limit.bound + sign * limit.scale) == pytest.approx(1.0)
     assert at(limit.bound - sign * limit.scale) == pytest.approx(-1.0)
+    excesses = np.asarray([-0.5, 0.0, 2.0])
+    readings = np.asarray([limit.reading_at(float(excess)) for excess in excesses])
+    np.testing.assert_allclose(readings, limit.bound + sign * excesses * limit.scale, rtol=1e-15)
+    np.testing.assert_allclose(limit.excess_at(readings), excesses, atol=1e-15)
 
 
 def test_cells_by_route_add_up_to_those_that_were_infused():

@@ -105,6 +105,34 @@ def test_exponential_flux_lies_between_central_and_upwind():
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+def test_without_diffusion_an_exponential_flux_is_upwind_however_slow(dtype):
+    """Cells that only drift have T = 0 and any q; by T itself the coefficients have no slope there, as T B(q/T) has."""
+    flux = jnp.asarray([-3.0, -5e-3, -1e-9, 0.0, 1e-9, 5e-3, 3.0], dtype)
+    both, still = jax.jit(lambda q, t: jnp.stack([each[0] for each in exponential((q,), (t,))])), jnp.zeros_like(flux)
+    np.testing.assert_array_equal(both(flux, still), np.stack([np.maximum(flux, 0), np.maximum(-flux, 0)]))
+    np.testing.assert_array_equal(jax.jacobian(both, 1)(flux, still), 0.0)
+
+
+@pytest.mark.parametrize("peclet", [-60.0, -3.0, -0.011, -0.009, 0.0, 1e-4, 0.009, 0.011, 3.0, 60.0])
+def test_the_slopes_of_exponential_coefficients_are_those_of_the_scheme(peclet):
+    """By flow and by conductance, against complex steps of T B(x), whose series at x = 0 is known."""
+
+    def exact(q, t):
+        x = q / t
+        return t * (1.0 - x / 2.0 + x * x / 12.0) if abs(x) < 1e-3 else q / np.expm1(x)
+
+    def coefficients(q, t):
+        return jnp.stack([each[0] for each in exponential((q,), (t,))])
+
+    t, tiny = 2.0, 1e-30j
+    found = jax.jacfwd(coefficients, (0, 1))(jnp.asarray(peclet * t), jnp.asarray(t))
+    by_flow = [-exact(-peclet * t + tiny, t).imag / 1e-30, exact(peclet * t + tiny, t).imag / 1e-30]
+    by_conductance = [exact(sign * peclet * t, t + tiny).imag / 1e-30 for sign in (-1.0, 1.0)]
+    np.testing.assert_allclose(found[0], by_flow, rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(found[1], by_conductance, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
 def test_bernoulli_has_all_digits_a_falling_slope_and_its_product(dtype):
     """B(x) B(-x) = (x/2)^2 / sinh^2(x/2); the slope lies in (-1, 0)."""
     x = jnp.asarray([-80.0, -3.0, -0.1, -0.011, -0.009, -1e-4, 0.0, 1e-4, 0.009, 0.011, 0.1, 3.0, 80.0], dtype)
@@ -121,11 +149,12 @@ def test_bernoulli_has_all_digits_a_falling_slope_and_its_product(dtype):
 
 
 def test_bernoulli_and_its_slope_are_finite_in_single_precision_from_tiny_to_huge():
-    x = jnp.asarray([-1e9, -1e4, -104.0, -88.0, -1e-9, -1e-30, 0.0, 1e-30, 1e-9, 88.0, 104.0, 1e4, 1e9], jnp.float32)
+    x = [-1e25, -1e9, -1e4, -104.0, -88.0, -1e-9, -1e-30, 0.0, 1e-30, 1e-9, 88.0, 104.0, 1e4, 1e9, 1e25]
+    x = jnp.asarray(x, jnp.float32)
     value, slope = np.asarray(jitted(x)), np.asarray(bernoulli_slope(x))
     assert np.isfinite(value).all() and np.isfinite(slope).all()
-    np.testing.assert_allclose(value[:2], [1e9, 1e4])
-    np.testing.assert_array_equal(value[-2:], 0.0)
+    np.testing.assert_allclose(value[:3], [1e25, 1e9, 1e4])
+    np.testing.assert_array_equal(value[-3:], 0.0)
 
 
 @settings(max_examples=25, deadline=None)
