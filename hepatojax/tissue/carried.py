@@ -28,7 +28,7 @@ Fluxes = tuple[Faces, Faces, Array]  # forward and backward coefficients of the 
 SMOOTHING = 2  # sweeps of a V-cycle: it leaves a tenth of a residual; a quarter with one, a twentieth with three
 MAX_LINEAR = 300  # half-steps of BiCGStab in one call
 MAX_ROUNDS = 8
-INNER = (1e-2, 1e-1)  # bounds of the relative tolerance of a linear solve inside an outer iteration
+INNER = (1e-3, 1e-1)  # bounds of the relative tolerance of a linear solve inside an outer iteration
 INNER_OF_TARGET = 0.3
 
 
@@ -70,7 +70,7 @@ def total(field: Array) -> Float[Array, ""]:
 def inner_tolerance(target: Array, left: Array) -> Array:
     """Relative tolerance of an inner solve: what is left to do, and neither wasteful nor idle.
 
-        min(max(0.3 target / left, 0.01), 0.1)
+        min(max(0.3 target / left, 0.001), 0.1)
 
     Args:
         target: size of the imbalance at which the outer iteration stops [any unit].
