@@ -83,13 +83,13 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
     guess = jax.lax.stop_gradient(guess)
     fields = structure(model, fields)
     perfusion, inflow = _circulate(model, fields, guess)
-    scale = model.linear_scale(fields.liver_volume)
-    grid = model.grid.scaled(scale)
-    flow = perfusion.flow.times(blood_flow(model, inflow.relative))
+    dtype, scale = model.numerics.dtype, model.linear_scale(fields.liver_volume)
+    grid = model.grid.astype(dtype).scaled(scale.astype(dtype))
+    flow = perfusion.flow.times(blood_flow(model, inflow.relative)).astype(dtype)
     oxygen = _breathe(model, fields, grid, flow, inflow, guess)
     fields = fields.with_(
         {
-            "oxygen": filled(oxygen.mmHg, grid),
+            "oxygen": filled(oxygen.mmHg, model.grid),
             "flow_relative": inflow.relative,
             "portal_gradient_relative": inflow.gradient,
         }
@@ -97,7 +97,7 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
     fields, signals = _signal(model, evaluate(ENERGY, fields, model), grid, flow, guess)
     affinity = 1.0 + fields.debris_response
     arrival = unit_arrival(
-        grid,
+        model.grid,
         flow,
         affinity,
         model.parameters.adhesion_per_transit,
@@ -113,7 +113,7 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
         carried=lax.stop_gradient(arrival.carried),  # like the excess a guess for the next solve, no more
         circulation=Circulation(
             pressure=perfusion.pressure,
-            speed=superficial_speed(model.grid, flow, scale).astype(model.numerics.dtype),
+            speed=superficial_speed(model.grid, flow, scale).astype(dtype),
             relative=inflow.relative,
             gradient=inflow.gradient,
             resistance=perfusion.resistance,
@@ -145,7 +145,7 @@ def filled(field: Float[Array, "nz ny nx"], grid: Grid) -> Float[Array, "nz ny n
 
     Args:
         field: [any unit], (nz, ny, nx).
-        grid: where the tissue is.
+        grid: where the tissue is, at any scale.
 
     Returns:
         The field [same unit], (nz, ny, nx).
@@ -194,14 +194,13 @@ def _signal(
 
     HGF, the last, waits for TNF, the first: the mean of TNF licenses the cells that make HGF.
     """
-    dtype = model.numerics.dtype
-    plasma, tissue = flow.times(1.0 - model.parameters.haematocrit).astype(dtype), grid.astype(dtype)
+    plasma = flow.times(jnp.asarray(1.0 - model.parameters.haematocrit, model.numerics.dtype))
     fields = evaluate(SECRETION, fields, model)
 
     def one(mean_tnf: Array, this: _Species) -> tuple[Array, Signal]:
         sources = lax.cond(this.waits, lambda: _sources_of_hgf(model, fields, mean_tnf), lambda: this.sources)
         signal = solve_signal(
-            tissue,
+            grid,
             plasma,
             sources.secretion / SECONDS_PER_HOUR,
             sources.uptake / SECONDS_PER_HOUR,
@@ -210,7 +209,7 @@ def _signal(
             this.guess,
             tolerance=model.numerics.tolerance,
         )
-        return jnp.where(this.licenses, grid.mean(signal.tissue_nM), mean_tnf), signal
+        return jnp.where(this.licenses, model.grid.mean(signal.tissue_nM), mean_tnf), signal
 
     every = [_species(model, name, fields, guess) for name in SIGNALS]
     stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *every)
@@ -220,7 +219,7 @@ def _signal(
         return jax.tree.map(lambda leaf: computed_once(leaf[i]) if leaf.ndim > 3 else leaf[i], solved)
 
     signals = {name: of(i) for i, name in enumerate(SIGNALS)}
-    return fields.with_({name: filled(signal.tissue_nM, grid) for name, signal in signals.items()}), signals
+    return fields.with_({name: filled(signal.tissue_nM, model.grid) for name, signal in signals.items()}), signals
 
 
 @pytree

@@ -61,7 +61,7 @@ def unit_arrival(
     The shape does not depend on how many cells come: scale it by the amounts. Upwind fluxes, so that a >= 0.
 
     Args:
-        grid: tissue volumes [um3].
+        grid: tissue volumes [um3], of which only ratios count.
         flow: of blood [um3/s].
         affinity: f, capture relative to the lobule's own, (nz, ny, nx) [-], >= 0; ones where nothing is known.
         adhesion: expected captures of one cell during one mean transit [-].

@@ -209,10 +209,18 @@ class WideOperator:
         Returns:
             A u [unit of u times um3/s], (nz, ny, nx).
         """
-        total = self.near(field)
+        total, padded = self.near.diagonal * field, jnp.pad(field, 2)  # half the time of thirteen shifts
         for a in AXES:
-            total = total + self.below[a] * _shifted(field, a, 2) + self.above[a] * _shifted(field, a, -2)
+            total = total - self.near.backward[a] * _beyond(padded, a, 1)
+            total = total - lower_neighbour(self.near.forward[a], a) * _beyond(padded, a, -1)
+            total = total + self.below[a] * _beyond(padded, a, -2) + self.above[a] * _beyond(padded, a, 2)
         return total
+
+
+def _beyond(padded: Array, axis: int, cells: int) -> Array:
+    """The cells some cells further up an axis, from a field padded by two."""
+    first = [2 + cells if a == axis else 2 for a in AXES]
+    return lax.slice(padded, first, [f + n - 4 for f, n in zip(first, padded.shape, strict=True)])
 
 
 def _shifted(field: Array, axis: int, cells: int) -> Array:
