@@ -106,10 +106,11 @@ def parts(model: hj.LiverModel, before: hj.LiverState, after: hj.LiverState) -> 
     guess = before.quasi_steady
     middle = fields_between(model, before, after)
     _, fields, _ = jax.jit(solve_quasi_steady)(model, middle, guess)
-    grid = model.grid.scaled(model.linear_scale(fields.liver_volume))
+    dtype = model.numerics.dtype
+    grid = model.grid.astype(dtype).scaled(model.linear_scale(fields.liver_volume).astype(dtype))
     seconds = {}
     seconds["pressure"], (perfusion, inflow) = cpu_seconds(jax.jit(_circulate), model, fields, guess)
-    flow = perfusion.flow.times(blood_flow(model, inflow.relative))
+    flow = perfusion.flow.times(blood_flow(model, inflow.relative)).astype(dtype)
     seconds["oxygen"], _ = cpu_seconds(jax.jit(_breathe), model, fields, grid, flow, inflow, guess)
 
     def signals(fields: Fields) -> Any:
@@ -118,7 +119,7 @@ def parts(model: hj.LiverModel, before: hj.LiverState, after: hj.LiverState) -> 
     seconds["signals"], _ = cpu_seconds(jax.jit(signals), fields)
     adhesion = model.parameters.adhesion_per_transit
     affinity = 1.0 + fields.debris_response
-    seconds["arrival"], _ = cpu_seconds(jax.jit(unit_arrival), grid, flow, affinity, adhesion, guess.carried)
+    seconds["arrival"], _ = cpu_seconds(jax.jit(unit_arrival), model.grid, flow, affinity, adhesion, guess.carried)
     volume = fields.liver_volume
     seconds["migration"], _ = cpu_seconds(jax.jit(move_cells), model, before.voxel, after.quasi_steady, volume)
     return seconds

@@ -75,7 +75,7 @@ def unit_arrival(
     """
     dtype = affinity.dtype
     volume = jnp.asarray(grid.volume, dtype)
-    rate = jnp.asarray(adhesion, dtype) * (flow.total / grid.total_volume).astype(dtype)
+    rate = jnp.asarray(adhesion, dtype) * (total(flow.inflow) / grid.total_volume).astype(dtype)
     capture = rate * volume * affinity
     flow = flow.astype(dtype)
     plan = coarsening_plan(grid.shape, grid.spacing_um)

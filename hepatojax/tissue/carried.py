@@ -28,7 +28,8 @@ Fluxes = tuple[Faces, Faces, Array]  # forward and backward coefficients of the 
 SMOOTHING = 2  # sweeps of a V-cycle: it leaves a tenth of a residual; a quarter with one, a twentieth with three
 MAX_LINEAR = 300  # half-steps of BiCGStab in one call
 MAX_ROUNDS = 8
-INNER = (1e-3, 1e-1)  # bounds of the relative tolerance of a linear solve inside an outer iteration
+INNER = (1e-2, 1e-1)  # bounds of the relative tolerance of a linear solve inside an outer iteration
+LINEAR = 1e-3  # the lower one where the outer iteration is linear too: one inner solve in place of two
 INNER_OF_TARGET = 0.3
 
 
@@ -67,21 +68,21 @@ def total(field: Array) -> Float[Array, ""]:
     return jnp.sum(field.astype(jnp.float64))
 
 
-def inner_tolerance(target: Array, left: Array) -> Array:
+def inner_tolerance(target: Array, left: Array, tightest: float = INNER[0]) -> Array:
     """Relative tolerance of an inner solve: what is left to do, and neither wasteful nor idle.
 
-        min(max(0.3 target / left, 0.001), 0.1)
+        min(max(0.3 target / left, tightest), 0.1)
 
     Args:
         target: size of the imbalance at which the outer iteration stops [any unit].
         left: size of the imbalance now, same unit and norm.
+        tightest: no smaller than this [-]; 0.01 for an outer iteration that is not linear, and gains little by more.
 
     Returns:
         The tolerance of the linear solve in its right-hand side [-].
     """
-    tight, loose = INNER
-    wanted = INNER_OF_TARGET * safe_ratio(target, left)
-    return jnp.where(wanted < tight, tight, jnp.where(wanted > loose, loose, wanted))
+    wanted, loosest = INNER_OF_TARGET * safe_ratio(target, left), INNER[1]
+    return jnp.where(wanted < tightest, tightest, jnp.where(wanted > loosest, loosest, wanted))
 
 
 def size_of(fields: Unknown, share: ArrayLike = 1.0) -> Float[Array, ""]:

@@ -20,7 +20,7 @@ pytestmark = pytest.mark.verification
 FAULTS = {
     "flux sign": ("V02", perfusion.pressure_driven_flow, "pressure - upper", "-pressure + upper"),
     "axial ratio dropped": ("V03", perfusion.pressure_system, "(parameters.axial_ratio, 1.0, 1.0)", "(1.0, 1.0, 1.0)"),
-    "haematocrit dropped": ("plasma-flow", coupling._signal, "(1.0 - model.parameters.haematocrit)", "(1.0)"),
+    "haematocrit dropped": ("plasma-flow", coupling._signal, "1.0 - model.parameters.haematocrit", "1.0"),
     "HGF licensed by another signal": ("plasma-flow", coupling._species, 'name == "tnf"', 'name == "il6"'),
     "unit slip of 1e-3": (
         "body-kinetics",

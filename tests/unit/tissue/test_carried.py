@@ -40,7 +40,8 @@ def test_reported_residual_is_the_true_one(dtype, transposed):
 def test_inner_tolerance_stays_between_its_bounds():
     one = jnp.ones(())
     asked = [float(inner_tolerance(share * one, one)) for share in (0.0, 1e-9, 0.1, 10.0)]
-    assert asked == pytest.approx([1e-3, 1e-3, 3e-2, 1e-1])
+    assert asked == pytest.approx([1e-2, 1e-2, 3e-2, 1e-1])
+    assert float(inner_tolerance(1e-9 * one, one, 1e-3)) == pytest.approx(1e-3)
 
 
 def test_positive_solution_is_differentiated_by_its_equations():

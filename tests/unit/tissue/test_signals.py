@@ -169,3 +169,20 @@ def test_both_modes_of_differentiation_agree_with_differences():
     difference = float(value(zero + 1e-5)[0] - value(zero - 1e-5)[0]) / 2e-5
     assert forward == pytest.approx(reverse, rel=1e-8)
     assert difference == pytest.approx(reverse, rel=1e-7)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float64, jnp.float32])
+def test_what_no_cell_takes_up_reaches_the_inlet_from_everywhere_alike(dtype):
+    """CL c_in is all that is secreted, so that the derivative of the inlet is V/CL in each cell, to rounding."""
+    grid, flow = corner_to_corner((4, 20, 20), (20.0, 20.0, 20.0), turnover_per_s=8e-3, seed=5)
+    secretion = jnp.asarray(np.random.default_rng(2).random(grid.shape), dtype)
+    clearance = 0.1 * float(flow.total)
+
+    def inlet(secretion):
+        body = BodyClosure(clearance, 0.0)
+        return solve_signal(grid, flow, secretion, 0.0 * secretion, SIGNAL, body, nothing(grid)).inlet_nM
+
+    active = np.asarray(grid.active)
+    gradient = np.asarray(jax.jit(jax.grad(inlet))(secretion))[active]
+    expected = np.asarray(grid.volume)[active] / clearance
+    np.testing.assert_allclose(gradient, expected, rtol=50 * float(jnp.finfo(dtype).eps))
