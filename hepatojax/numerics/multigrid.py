@@ -30,7 +30,7 @@ Plan = tuple[tuple[int, ...], ...]
 
 COARSEST_CELLS = 1500  # with 1000 the default grid takes a level more, in the same number of iterations
 SEMI_COARSENING = 2.0  # an axis is halved where its coupling is within this factor of the strongest
-SWEEPS = 3  # at 64^3 two take 14 iterations, three 11 and four 10, in equal time; over septa 30, 24 and 22
+SWEEPS = 3  # with 8 on the coarsest level, at 64^3: two take 14 iterations, three 11, four 10, in equal time
 COARSEST_SWEEPS = 32  # at 1200 cells as cheap as 8, for a tenth of a residual a cycle where those left a third
 MAX_ITERATIONS = 300
 
