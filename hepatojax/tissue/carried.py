@@ -25,7 +25,7 @@ from hepatojax.numerics.safe_math import safe_ratio
 
 Fluxes = tuple[Faces, Faces, Array]  # forward and backward coefficients of the faces, and a sink: see `assemble`
 
-SMOOTHING = 2  # sweeps of a V-cycle: it leaves a tenth of a residual; with one it took a quarter, with three a twentieth
+SMOOTHING = 2  # sweeps of a V-cycle, which leaves a tenth of a residual; one leaves a quarter, three a twentieth
 MAX_LINEAR = 300  # half-steps of BiCGStab in one call
 MAX_ROUNDS = 8
 INNER = (1e-2, 1e-1)  # bounds of the relative tolerance of a linear solve inside an outer iteration
