@@ -80,7 +80,7 @@ class Operator:
 
 
 def neighbour_sum(operator: Operator, field: Array) -> Array:
-    """Weighted sum of the six neighbours of each cell, the stencil of the smoothers and products.
+    """Weighted sum of the six neighbours of each cell.
 
         sum over axes of  backward_i u_(i+1) + forward_(i-1) u_(i-1)
 

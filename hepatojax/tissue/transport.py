@@ -209,7 +209,7 @@ class WideOperator:
         Returns:
             A u [unit of u times um3/s], (nz, ny, nx).
         """
-        total, padded = self.near.diagonal * field, jnp.pad(field, 2)  # half the time of thirteen shifts
+        total, padded = self.near.diagonal * field, jnp.pad(field, 2)  # half the time of twelve shifts of the field
         for a in AXES:
             total = total - self.near.backward[a] * _beyond(padded, a, 1)
             total = total - lower_neighbour(self.near.forward[a], a) * _beyond(padded, a, -1)

@@ -13,7 +13,7 @@ from tests.reference import dense
 SHAPE, SPACING = (2, 3, 6), (10.0, 20.0, 30.0)
 UNIT = PerfusionParameters(1.0, 1.0, 1.0)
 EVEN = jnp.ones(SHAPE)
-WALL = 1e4  # well factor of the two ends [um], so that they resist almost nothing
+WALL = 1e3  # well factor of the two ends [um]: they resist little, but enough to leave digits in 1 - p
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def test_layers_across_the_flow_resist_one_after_the_other(solve, axis):
     column = k.reshape([-1 if a == axis else 1 for a in range(3)])
     perfusion = solve(box(column, axis), EVEN, UNIT)
     assert bool(perfusion.converged)
-    np.testing.assert_allclose(perfusion.resistance, in_series(k, axis), rtol=1e-8)
+    np.testing.assert_allclose(perfusion.resistance, in_series(k, axis), rtol=1e-9)
     fluxes = np.moveaxis(np.asarray(perfusion.flow.flux[axis]), axis, 0)[:-1]
     np.testing.assert_allclose(fluxes.reshape(len(k) - 1, -1).sum(1), 1.0, rtol=1e-8)
 
