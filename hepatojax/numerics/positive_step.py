@@ -311,18 +311,23 @@ def _advance(
             budgets |= {name: _implicit_budget(end, rates, step, name) for name in group if name in tracked}
         else:
             for name in group:
-                end[name], budget = _exponential(start[name], rates, step, name)
-                budgets |= {name: budget} if name in tracked else {}
+                end[name] = _exponential(start[name], rates, step, name)
+                budgets |= {name: _exponential_budget(start[name], rates, step, name)} if name in tracked else {}
     return end, budgets
 
 
-def _exponential(start: Array, rates: _Coefficients, step: Array, name: str) -> tuple[Array, Budget]:
-    """Exact step of a state without partner at constant rates, with the integrals of its own closed form."""
+def _exponential(start: Array, rates: _Coefficients, step: Array, name: str) -> Array:
+    """Exact step of a state without partner at constant rates."""
     decay, supply = step * rates.loss[name], step * rates.production[name]
-    none = jnp.zeros_like(supply)
+    return start * jnp.exp(-decay) + supply * decay_mean(decay)
+
+
+def _exponential_budget(start: Array, rates: _Coefficients, step: Array, name: str) -> Budget:
+    """Integrals of a state without partner, of its own closed form."""
+    decay, supply = step * rates.loss[name], step * rates.production[name]
     lost = -start * jnp.expm1(-decay) + supply * decay_deficit(decay)
-    end = start * jnp.exp(-decay) + supply * decay_mean(decay)
-    return end, Budget(produced=supply, received=none, arrived=none, lost=lost, left=none)
+    none = jnp.zeros_like(supply)
+    return Budget(produced=supply, received=none, arrived=none, lost=lost, left=none)
 
 
 def _implicit(start: States, rates: _Coefficients, step: Array, group: tuple[str, ...]) -> States:

@@ -12,7 +12,6 @@ from jax import lax
 from jaxtyping import Array, Bool, Float
 
 from hepatojax.mechanism import pytree, static
-from hepatojax.numerics.grid import AXES
 from hepatojax.numerics.operators import Operator, lower_neighbour, upper_neighbour
 
 RED, BLACK = 0, 1
@@ -154,20 +153,25 @@ def checkerboard(operator: Operator) -> Checkerboard:
     Returns:
         Its rows, red and black apart.
     """
-    red, black = (_half(operator, colour) for colour in (RED, BLACK))
+    diagonal = split(operator.diagonal, 1.0)
+    upper = [split(b) for b in operator.backward]
+    lower = [split(lower_neighbour(f, a)) for a, f in enumerate(operator.forward)]
+    red, black = (_half(diagonal[c], [u[c] for u in upper], [w[c] for w in lower], c) for c in (RED, BLACK))
     return Checkerboard(red, black, operator.diagonal.shape[2])
 
 
-def split(field: Float[Array, "nz ny nx"]) -> Pair:
+def split(field: Float[Array, "nz ny nx"], padding: float = 0.0) -> Pair:
     """Red and black cells of a field, packed.
 
     Args:
         field: [any unit], (nz, ny, nx).
+        padding: fills the empty cell of an odd row [same unit].
 
     Returns:
         Red and black, each (nz, ny, nx/2), with nx rounded up to an even number.
     """
-    pairs = _pairs(field)
+    field = jnp.pad(field, [(0, 0), (0, 0), (0, field.shape[2] % 2)], constant_values=padding)
+    pairs = field.reshape(*field.shape[:2], -1, 2)
     second = _second(pairs.shape[:3], RED)
     first, last = pairs[..., 0], pairs[..., 1]
     return jnp.where(second, last, first), jnp.where(second, first, last)
@@ -189,26 +193,12 @@ def join(pair: Pair, cells_x: int) -> Float[Array, "nz ny nx"]:
     return both.reshape(*red.shape[:2], -1)[..., :cells_x]
 
 
-def _half(operator: Operator, colour: int) -> Half:
-    """Rows of one colour: each neighbour's coefficient, packed like the cell whose row it stands in."""
-    diagonal = _one_colour(operator.diagonal, colour, 1)
-    upper = [_one_colour(b, colour) / diagonal for b in operator.backward]
-    lower = [_one_colour(lower_neighbour(operator.forward[a], a), colour) / diagonal for a in AXES]
+def _half(diagonal: Array, upper: list[Array], lower: list[Array], colour: int) -> Half:
+    """Rows of one colour from the coefficients of its neighbours along z, y and x, packed like the cells themselves."""
+    upper, lower = ([coefficient / diagonal for coefficient in each] for each in (upper, lower))
     second = _second(diagonal.shape, colour)
     same, beside = jnp.where(second, lower[2], upper[2]), jnp.where(second, upper[2], lower[2])
     return Half((upper[0], lower[0], upper[1], lower[1], same, beside), diagonal, colour)
-
-
-def _one_colour(field: Array, colour: int, padding: float = 0) -> Array:
-    """The cells of one colour, packed; `padding` fills the empty cell of an odd row."""
-    pairs = _pairs(field, padding)
-    return jnp.where(_second(pairs.shape[:3], colour), pairs[..., 1], pairs[..., 0])
-
-
-def _pairs(field: Array, padding: float = 0) -> Array:
-    """Cells 2 i and 2 i + 1 along a last axis of two."""
-    field = jnp.pad(field, [(0, 0), (0, 0), (0, field.shape[2] % 2)], constant_values=padding)
-    return field.reshape(*field.shape[:2], -1, 2)
 
 
 def _second(shape: tuple[int, ...], colour: int) -> Bool[Array, "nz ny half"]:
