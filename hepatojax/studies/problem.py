@@ -111,7 +111,8 @@ class Program:
     def simulated(self) -> int:
         """Number of outputs that take a simulation: the objective and some limits."""
         x = jax.ShapeDtypeStruct((len(self.variables),), jnp.float64)
-        return 1 + jax.eval_shape(self.function, x, self.inputs).limits.shape[0]
+        closed = 0 if self.closed is None else jax.eval_shape(self.closed, x, self.inputs).shape[0]
+        return 1 + len(self.limits) - closed
 
     @property
     def mode(self) -> str:
