@@ -28,6 +28,7 @@ from hepatojax.io.study.parts import study_parts
 from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
 from hepatojax.scenario import Scenario
 from hepatojax.status import ExitCode, SimulationError, Status
+from hepatojax.studies.certificate import MARGIN
 from hepatojax.studies.problem import DoseProblem, Outcome, Program
 from tests.unit.studies.conftest import stand_in as stand_in
 
@@ -174,7 +175,7 @@ def test_a_converged_search_leaves_everything_behind(asked, capsys):
         assert certificate["passed"]
         assert all({"value", "bound", "decades", "passed"} <= set(figure) for figure in certificate["figures"])
     best = np.asarray(found["starts"][0]["x"])
-    assert found["certificates"]["optimum"]["place"] == pytest.approx(0.02 + 0.96 * best, abs=1e-3)
+    assert found["certificates"]["optimum"]["place"] == pytest.approx(MARGIN + (1.0 - 2.0 * MARGIN) * best, abs=1e-3)
     assert found["jacobian_calls"] == sum(start["jacobian_calls"] for start in found["starts"])
     assert len(found["provenance"]["scenario_sha256"]) == 64
     header = json.loads((asked.output / JOURNAL_FILE).read_text().splitlines()[0])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hepatojax.parameters.registry import load_parameters
 from hepatojax.scenario import ROUTES, InfusionSpec, ProductSpec
 from hepatojax.status import Status
-from hepatojax.studies.certificate import Figure, GradientCertificate, certify, rates_of
+from hepatojax.studies.certificate import MARGIN, Figure, GradientCertificate, certify, rates_of
 from hepatojax.studies.line import STEPS, Line, Reading, crossing, highest
 from hepatojax.studies.objective import CELLS_UNIT, Aim, Course, Limit, cells_by_route, smooth_peak
 from hepatojax.studies.pareto import pareto_front
@@ -277,7 +277,7 @@ def test_a_polynomial_of_fourth_degree_is_certified_in_any_unit_and_its_differen
     assert certificate.passed, certificate.faults
     differences = [figure.value for figure in certificate.figures if figure.name.startswith("difference by")]
     assert len(differences) == 2 and max(differences) < 1e-10
-    np.testing.assert_allclose(certificate.place, 0.02 + 0.96 * np.asarray([0.4, 0.7]))
+    np.testing.assert_allclose(certificate.place, MARGIN + (1.0 - 2.0 * MARGIN) * np.asarray([0.4, 0.7]))
     assert set(np.abs(certificate.direction)) == {1.0}
 
 

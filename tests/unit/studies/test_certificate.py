@@ -6,7 +6,15 @@ import numpy as np
 import pytest
 
 from hepatojax.status import SimulationError
-from hepatojax.studies.certificate import DECADES, TAYLOR_STEPS, certify, rates_of, taylor_rates
+from hepatojax.studies.certificate import (
+    DECADES,
+    DIFFERENCE_STEPS,
+    MARGIN,
+    TAYLOR_STEPS,
+    certify,
+    rates_of,
+    taylor_rates,
+)
 from hepatojax.studies.problem import FORWARD, REVERSE, Outcome
 
 STEPS = tuple(np.geomspace(1e-2, 1e-5, 7))
@@ -51,7 +59,7 @@ def test_a_kink_a_few_thousandths_away_does_not_fail_a_right_gradient(stand_in, 
     function = smooth if fault == 0.0 else with_wrong_derivative(fault)
 
     def kinked(x):
-        beside = x - (0.02 + 0.96 * jnp.asarray(PLACE)) - jnp.asarray([1.3e-4, -2.1e-4])
+        beside = x - (MARGIN + (1.0 - 2.0 * MARGIN) * jnp.asarray(PLACE)) - jnp.asarray([1.3e-4, -2.1e-4])
         return function(x) + 3.0 * jnp.sum(jnp.abs(beside))
 
     found = certify(stand_in(kinked), PLACE)
@@ -271,3 +279,12 @@ def test_many_places_are_those_one_by_one(stand_in):
         assert isinstance(one, Outcome)
         for found, wanted in zip(many, one, strict=True):
             np.testing.assert_allclose(found[index], wanted)
+
+
+def test_the_place_beside_a_bound_is_no_edge_of_a_macro_step():
+    """A start has a kink at an edge; no range in tens or dozens of hours puts the certificate on one."""
+    ranges_h, step_h = np.concatenate([np.arange(10.0, 680.0, 10.0), np.arange(12.0, 673.0, 12.0)]), 6.0
+    place_h = MARGIN * ranges_h
+    smallest_shift_h = DIFFERENCE_STEPS[-1] * ranges_h
+    assert (np.abs(place_h - step_h * np.round(place_h / step_h)) > 10.0 * smallest_shift_h).all()
+    assert 2.0 * DIFFERENCE_STEPS[0] <= MARGIN  # the farthest place of a difference is inside the bounds
