@@ -29,6 +29,7 @@ from records import run, told
 
 import hepatojax as hj
 from hepatojax.checks.records import Record, at_most, reported
+from hepatojax.cli.device import prepare_jax
 from hepatojax.studies.problem import COMPILER_OPTIONS
 
 CASE = Path(__file__).parents[1] / "experiments" / "01_acute_liver_failure" / "case.toml"
@@ -134,7 +135,8 @@ def compare(single: dict[str, np.ndarray], double: dict[str, np.ndarray]) -> Rec
 
 def main(arguments: list[str]) -> list[Record]:
     """Print the table, and beside it what is asked."""
-    jax.config.update("jax_enable_x64", True)
+    prepare_jax(None)
+    jax.config.update("jax_enable_compilation_cache", False)  # what is measured is a cold compiler
     cells = [int(text) for text in arguments[:3]] or [64, 74, 32]
     steps = int(arguments[3]) if len(arguments) > 3 else 112
     modes = arguments[4].split(",") if len(arguments) > 4 else MODES[:2]
