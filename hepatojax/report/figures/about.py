@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from hepatojax.report.figures.schedules import NamedSchedule, schedule_rows
-from hepatojax.report.figures.style import LINES, new_figure, printed, styled, with_unit
+from hepatojax.report.figures.style import LINES, finite_peak, new_figure, printed, spanned, styled, with_unit
 from hepatojax.report.figures.window import BEST, FARTHEST, GAIN, HARMS, WINDOW
 from hepatojax.report.figures.window import limit_label as label_of
 from hepatojax.studies.fewer import FewerInfusions
@@ -81,7 +81,7 @@ def dose_window(said: Mapping[str, Any]) -> Figure:
 def fewer_rows(stages: Sequence[FewerInfusions], end_h: float) -> Figure:
     """The best schedules of ever fewer infusions, a row each, with objective and verdict.
 
-    Horizontal axis days, vertical axes doses [1e6 cells/kg].
+    Horizontal axis days, vertical axes doses [10⁶ cells/kg].
 
     Args:
         stages: of `fewer_infusions`.
@@ -120,6 +120,7 @@ def pareto(said: Mapping[str, Any]) -> Figure:
         ends = np.asarray([-reach, reach])
         label = "slope, of the multiplier" if point is points[0] else None
         top.plot(bound + ends, value + point["slope"] * ends, color=BEST, lw=2.0, alpha=0.7, label=label)
+    top.set_ylim(*spanned(*top.get_ylim(), finite_peak(np.abs(values))))  # a front that does not move is a level line
     top.set_ylabel("objective")
     top.legend(loc="lower right")
     for row, name in enumerate(names):

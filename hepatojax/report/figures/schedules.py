@@ -34,7 +34,7 @@ def schedule_rows(columns: Mapping[str, Sequence[NamedSchedule]], end_h: float, 
     """Infusions as bars over the days, a column for each route and a row for each schedule.
 
     The first entry of a column, such as no cells at all, stands in its heading only. Horizontal axes are days, vertical
-    ones doses [1e6 cells/kg]; a bar begins with its infusion and is 0.35 d wide.
+    ones doses [10⁶ cells/kg]; a bar begins with its infusion and is 0.35 d wide.
 
     Args:
         columns: route -> schedules.
@@ -53,7 +53,7 @@ def schedule_rows(columns: Mapping[str, Sequence[NamedSchedule]], end_h: float, 
         heading = f"{spoken(route)}\n{courses[0].name}: {courses[0].said}"
         place = {"xycoords": "axes fraction", "textcoords": "offset points"}
         panel[0].annotate(heading, (0.0, 1.0), (0, 12), va="bottom", **place)
-        panel[-1].set_xlabel("day")
-    figure.supylabel("dose [1e6 cells/kg]", fontsize=9)
+        panel[-1].set_xlabel(f"day; each infusion is drawn {BAR_DAYS:g} d wide")
+    figure.supylabel("dose [10⁶ cells/kg]", fontsize=9)
     panels[0, 0].set_xlim(-0.5, end_h / HOURS_PER_DAY)
     return figure

@@ -5,6 +5,7 @@ import dataclasses
 import jax.numpy as jnp
 import pytest
 
+from hepatojax.report.figures.about import pareto
 from hepatojax.report.figures.window import window_bars, window_curves
 from hepatojax.status import Status
 from hepatojax.studies.interval import WindowVerdict
@@ -80,3 +81,18 @@ def test_bars_span_the_windows(studies):
     nominal, low = bars[0], studies[0].window.lower.dose
     assert nominal.get_x() == pytest.approx(low)
     assert nominal.get_x() + nominal.get_width() == pytest.approx(studies[0].window.upper.dose)
+
+
+@pytest.mark.parametrize(
+    ("values", "moves"), [((-22.5767267, -22.576726, -22.576726), False), ((-23.0, -22.5, -22.4), True)]
+)
+def test_a_front_that_does_not_move_is_drawn_as_a_level_line(values, moves):
+    points = [
+        {"verdict": "converged", "bound": bound, "objective": value, "slope": 0.0, "active": ["blocked_peak peak most"]}
+        for bound, value in zip((2.3, 2.4, 2.5), values, strict=True)
+    ]
+    top = pareto({"limit": "portal_gradient", "at": "peak", "unit": "-", "points": points}).axes[0]
+    low, high = top.get_ylim()
+    rise = (max(values) - min(values)) / (high - low)
+    assert low < min(values) <= max(values) < high
+    assert rise > 0.5 if moves else rise < 1e-3
