@@ -148,7 +148,7 @@ def safe_ratio(numerator: ArrayLike, denominator: ArrayLike) -> Array:
 def decay_mean(decay: Array) -> Array:
     """Mean of exp(-z s) over s in 0..1: (1 - exp(-z)) / z, 1 at z = 0.
 
-    What is left at the end of a step of an even supply that decays at a constant rate.
+    What is left at the end of a step of an even supply that decays at a constant rate; a series up to z = 1.
 
     Args:
         decay: z, rate times step [-], any shape.
@@ -174,9 +174,8 @@ def decay_deficit(decay: Array) -> Array:
 
 @jax.custom_jvp
 def _mean(decay: Array) -> Array:
-    empty = jnp.abs(decay) < jnp.finfo(decay.dtype).tiny
-    safe = jnp.where(empty, 1.0, decay)
-    return jnp.where(empty, 1.0, -jnp.expm1(-safe) / safe)
+    large, safe, small = _by_size(decay)
+    return jnp.where(large, -jnp.expm1(-safe) / safe, 1.0 - _deficit_series(small))
 
 
 @jax.custom_jvp
@@ -186,7 +185,7 @@ def _deficit(decay: Array) -> Array:
 
 
 def _deficit_slope(decay: Array) -> Array:
-    """Derivative of the deficit, by a series of its own: AD makes five times the work of that of the deficit."""
+    """Derivative of the deficit, by a series of its own, a fifth of the work that AD makes of that of the deficit."""
     large, safe, small = _by_size(decay)
     closed = (-jnp.expm1(-safe) / safe - jnp.exp(-safe)) / safe
     return jnp.where(large, closed, _slope_series(small))

@@ -24,7 +24,7 @@ from hepatojax.studies.problem import DoseProblem, Linearised, Program, program_
 TAYLOR_STEPS = tuple(float(step) for step in np.geomspace(1e-1, 1e-6, 16))  # three a decade; a run each, two batches
 DECADES = 3.0  # of step, that a rate is wanted over
 DIFFERENCE_STEPS = (1e-2, 3e-3, 1e-3, 3e-4, 1e-4, 3e-5, 1e-5, 3e-6)  # the smallest within minutes of a month
-MARGIN = 2.05 * DIFFERENCE_STEPS[0]  # twice 0.01 of 0..300 h is an edge of macro-steps of 6 h, where a start has a kink
+MARGIN = 2.05 * DIFFERENCE_STEPS[0]  # 2.00 is an edge of steps of 6 h in 0 to 300 h, where the slope by a start jumps
 SCALES = (1e-6, 1e6)
 R0_BOUND, R1_BOUND = 0.9, 1.95
 MODES_BOUND, DIFFERENCE_BOUND, SINGLE_BOUND, SCALE_BOUND = 1e-7, 1e-5, 2e-3, 1e-8

@@ -91,7 +91,7 @@ class Program:
         function: x (n,) in 0..1 and inputs -> `Outcome` with the limits that take a simulation.
         inputs: pytree.
         variables: name of each x.
-        limits: name of each limit.
+        limits: name of each excess that `function` and `closed` give, in that order.
         closed: x and inputs -> excess of the limits that take no simulation, which come last.
         twin: the inputs in the other precision, where they exist.
         precision: of `inputs`.
@@ -281,6 +281,8 @@ class Program:
 
         def outputs(x: Array) -> tuple[Array, Array]:
             outcome = self.function(x, inputs)
+            if outcome.limits.shape[0] != self.simulated - 1:
+                raise ValueError(f"{outcome.limits.shape[0]} limits are simulated, {self.simulated - 1} have a name")
             return _joined(outcome.objective[None], outcome.limits), outcome.status
 
         if mode == FORWARD:

@@ -45,7 +45,7 @@ def draw_about(record: Mapping[str, Any], stages: Sequence[FewerInfusions], end_
 def dose_window(said: Mapping[str, Any]) -> Figure:
     """Objective, and below it the excess of each limit, against the total dose of the best schedule times a factor.
 
-    Horizontal axis all cells [1e6 cells/kg], times and shares of the infusions as they are; the range in which every
+    Horizontal axis all cells [10⁶ cells/kg], times and shares of the infusions as they are; the range in which every
     limit is kept is shaded. Excesses [-] are shown up to 1.
 
     Args:

@@ -339,7 +339,8 @@ def test_outputs_of_a_reverse_pass_are_those_of_the_program(write, limits, varia
     study = load_study(write(STUDY + text))
     outputs = 1 + sum(limit.simulated for limit in study_parts(study).limits)
     function = lambda x, _: Outcome(jnp.sum(x), jnp.zeros(outputs - 1), jnp.zeros((), jnp.int32))  # noqa: E731
-    program = Program(function, (), tuple(variable["name"] for variable in study.variables))
+    names = tuple(variable["name"] for variable in study.variables)
+    program = Program(function, (), names, tuple(f"limit {i}" for i in range(1, outputs)))
     assert study.cotangents == program._rows(REVERSE)
 
 

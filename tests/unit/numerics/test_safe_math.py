@@ -63,6 +63,15 @@ def test_slopes_of_the_decay_functions_are_opposite_and_exact(dtype):
     np.testing.assert_allclose(slope(decay_deficit)(z), -exact, rtol=rtol, atol=1e-30)
 
 
+@pytest.mark.parametrize("derivative", [jax.grad, jax.jacfwd])
+def test_decay_functions_have_their_second_derivative_in_both_modes(derivative):
+    z = np.asarray([0.3, 0.999, 1.001, 5.0])
+    exact = [1.0 / 3.0, *(2.0 - np.exp(-z) * (z * z + 2.0 * z + 2.0)) / z**3]
+    for function, sign in ((decay_mean, 1.0), (decay_deficit, -1.0)):
+        second = jax.vmap(derivative(derivative(function)))(jnp.asarray([0.0, *z]))
+        np.testing.assert_allclose(sign * second, exact, rtol=1e-12)
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.floats(0.0, 50.0), st.floats(0.0, 50.0))
 def test_mean_and_deficit_complete_each_other_and_decays_follow_one_another(a, b):

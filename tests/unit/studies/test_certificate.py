@@ -281,10 +281,10 @@ def test_many_places_are_those_one_by_one(stand_in):
             np.testing.assert_allclose(found[index], wanted)
 
 
-def test_the_place_beside_a_bound_is_no_edge_of_a_macro_step():
-    """A start has a kink at an edge; no range in tens or dozens of hours puts the certificate on one."""
-    ranges_h, step_h = np.concatenate([np.arange(10.0, 680.0, 10.0), np.arange(12.0, 673.0, 12.0)]), 6.0
-    place_h = MARGIN * ranges_h
-    smallest_shift_h = DIFFERENCE_STEPS[-1] * ranges_h
-    assert (np.abs(place_h - step_h * np.round(place_h / step_h)) > 10.0 * smallest_shift_h).all()
+def test_the_place_beside_a_start_of_the_run_is_no_edge_of_a_macro_step():
+    """The slope by a start jumps at an edge of steps of six hours; a range from 0 on has its lower bound on one."""
+    highest_h, step_h = np.concatenate([np.arange(10.0, 680.0, 10.0), np.arange(12.0, 673.0, 12.0)]), 6.0
+    place_h = MARGIN * highest_h
+    to_edge_h = np.abs(place_h - step_h * np.round(place_h / step_h))
+    assert (to_edge_h > 10.0 * DIFFERENCE_STEPS[-1] * highest_h).all()
     assert 2.0 * DIFFERENCE_STEPS[0] <= MARGIN  # the farthest place of a difference is inside the bounds
