@@ -79,7 +79,8 @@ def plugging_within(
 
         w(t) = w(0) e^{-k t} + u sum_i q_i int_{b_i}^{min(e_i, t)} e^{-k (t - s)} ds
 
-    Between ends of infusions w falls, or rises all the way: it is highest at one of them, or at the end of the step.
+    Between ends of infusions w falls, or rises all the way: it is highest at one of them, or at the end of the step. An
+    infusion that has not begun at t has no share in the derivative either, also where it begins at t.
 
     Args:
         start: w(0) [-], (nz, ny, nx).
@@ -95,7 +96,8 @@ def plugging_within(
 
     Reference: BIOLOGY A7.
     """
-    until = jnp.maximum(jnp.minimum(end_h, at_h), begin_h)
+    until = jnp.where(at_h < end_h, at_h, end_h)
+    until = jnp.where(until > begin_h, until, begin_h)
     while_running = (until - begin_h) * decay_mean(unplug_rate * (until - begin_h))
     brought = jnp.sum(inflow * while_running * jnp.exp(-unplug_rate * (at_h - until)))
     return start * jnp.exp(-unplug_rate * at_h).astype(start.dtype) + brought.astype(caught.dtype) * caught

@@ -120,7 +120,8 @@ def pareto(said: Mapping[str, Any]) -> Figure:
         ends = np.asarray([-reach, reach])
         label = "slope, of the multiplier" if point is points[0] else None
         top.plot(bound + ends, value + point["slope"] * ends, color=BEST, lw=2.0, alpha=0.7, label=label)
-    top.set_ylim(*spanned(*top.get_ylim(), finite_peak(np.abs(values))))  # a front that does not move is a level line
+    lowest, highest = top.get_ylim()
+    top.set_ylim(*spanned(lowest, highest, finite_peak(np.abs(values))))  # a front that does not move is a level line
     top.set_ylabel("objective")
     top.legend(loc="lower right")
     for row, name in enumerate(names):

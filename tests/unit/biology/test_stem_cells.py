@@ -1,5 +1,6 @@
 import math
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -37,6 +38,24 @@ def test_plugging_within_a_step_against_small_steps(at_h, rate):
     given = [jnp.asarray(each) for each in (start, caught, inflow, begin, end)]
     found = plugging_within(*given, at_h=jnp.asarray(at_h), unplug_rate=rate)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-12)
+
+
+@pytest.mark.parametrize("derivative", [jax.jacfwd, jax.jacrev])
+def test_an_infusion_that_has_not_begun_has_no_share_in_the_slope(derivative):
+    """One slides and ends with the step; another's window in the step is empty and lies at the end of the step too.
+
+    After one infusion of half an hour that begins at b, w is w0 e^(-k (b + 1/2)) and a constant.
+    """
+    start, caught, inflow = jnp.asarray([[[0.2]]]), jnp.asarray([[[0.1]]]), jnp.asarray([3.0, 50.0])
+    begin, rate, length = 5.5, 0.04, 0.5
+
+    def after(begin_h):
+        end_h = begin_h + length
+        begins, ends = jnp.stack([begin_h, jnp.asarray(6.0)]), jnp.stack([end_h, jnp.asarray(6.0)])
+        return plugging_within(start, caught, inflow, begins, ends, end_h, rate)[0, 0, 0]
+
+    exact = -rate * 0.2 * math.exp(-rate * (begin + length))
+    np.testing.assert_allclose(derivative(after)(jnp.asarray(begin)), exact, rtol=1e-12)
 
 
 def test_engraftment_and_differentiation_are_off_by_default(p):
