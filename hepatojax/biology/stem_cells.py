@@ -80,7 +80,7 @@ def plugging_within(
         w(t) = w(0) e^{-k t} + u sum_i q_i int_{b_i}^{min(e_i, t)} e^{-k (t - s)} ds
 
     Between ends of infusions w falls, or rises all the way: it is highest at one of them, or at the end of the step. An
-    infusion that has not begun at t has no share in the derivative either, also where it begins at t.
+    infusion that begins at t, or ended with the step before, has the derivative of its own end: see `passed_of`.
 
     Args:
         start: w(0) [-], (nz, ny, nx).
@@ -96,8 +96,7 @@ def plugging_within(
 
     Reference: BIOLOGY A7.
     """
-    until = jnp.where(at_h < end_h, at_h, end_h)
-    until = jnp.where(until > begin_h, until, begin_h)
+    until = jnp.where(at_h < end_h, jnp.where(at_h > begin_h, at_h, begin_h), end_h)
     while_running = (until - begin_h) * decay_mean(unplug_rate * (until - begin_h))
     brought = jnp.sum(inflow * while_running * jnp.exp(-unplug_rate * (at_h - until)))
     return start * jnp.exp(-unplug_rate * at_h).astype(start.dtype) + brought.astype(caught.dtype) * caught

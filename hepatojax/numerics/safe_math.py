@@ -185,7 +185,7 @@ def _deficit(decay: Array) -> Array:
 
 
 def _deficit_slope(decay: Array) -> Array:
-    """Derivative of the deficit, by a series of its own, a fifth of the work that AD makes of that of the deficit."""
+    """Derivative of the deficit, by a series of its own: AD makes far more work of that of the deficit."""
     large, safe, small = _by_size(decay)
     closed = (-jnp.expm1(-safe) / safe - jnp.exp(-safe)) / safe
     return jnp.where(large, closed, _slope_series(small))

@@ -7,6 +7,7 @@ import pytest
 
 from hepatojax.biology.stem_cells import msc_turnover, plugging_within, poisson_saturation, sinusoid_blocking
 from hepatojax.mechanism import Fields
+from hepatojax.therapy.schedule import passed_of
 from tests.reference.biology_cases import draw
 
 
@@ -56,6 +57,24 @@ def test_an_infusion_that_has_not_begun_has_no_share_in_the_slope(derivative):
 
     exact = -rate * 0.2 * math.exp(-rate * (begin + length))
     np.testing.assert_allclose(derivative(after)(jnp.asarray(begin)), exact, rtol=1e-12)
+
+
+@pytest.mark.parametrize("derivative", [jax.jacfwd, jax.jacrev])
+@pytest.mark.parametrize("begin", [5.2, 5.5, 5.8, 6.0])
+def test_the_slope_over_two_steps_is_that_of_the_convolution_at_an_edge_too(derivative, begin):
+    """w(t) = q u int_b^e e^(-k (t - s)) ds moves with the infusion by q u (e^(-k (t - e)) - e^(-k (t - b)))."""
+    nothing, caught, inflow = jnp.asarray([[[0.0]]]), jnp.asarray([[[0.1]]]), jnp.asarray([3.0])
+    rate, length, step, at = 0.04, 0.5, 6.0, 2.5
+
+    def after(begin_h):
+        held = nothing
+        for start_h, at_h in ((0.0, step), (step, at)):
+            window = [passed_of(jnp.stack([t]), start_h, step) for t in (begin_h, begin_h + length)]
+            held = plugging_within(held, caught, inflow, *window, jnp.asarray(at_h), rate)
+        return held[0, 0, 0]
+
+    left = np.exp(-rate * (step + at - begin - np.asarray([length, 0.0])))
+    np.testing.assert_allclose(derivative(after)(jnp.asarray(begin)), 3.0 * 0.1 * (left[0] - left[1]), rtol=1e-12)
 
 
 def test_engraftment_and_differentiation_are_off_by_default(p):

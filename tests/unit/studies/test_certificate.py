@@ -287,4 +287,5 @@ def test_the_place_beside_a_start_of_the_run_is_no_edge_of_a_macro_step():
     place_h = MARGIN * highest_h
     to_edge_h = np.abs(place_h - step_h * np.round(place_h / step_h))
     assert (to_edge_h > 10.0 * DIFFERENCE_STEPS[-1] * highest_h).all()
+    assert pytest.approx(0.0205) == MARGIN  # as the documentation says
     assert 2.0 * DIFFERENCE_STEPS[0] <= MARGIN  # the farthest place of a difference is inside the bounds
