@@ -198,8 +198,8 @@ def certify(
     """Test the gradient of the objective and of every limit near a place.
 
     Values in float64 judge, those of the twin if the problem is in float32. Every x becomes m + (1 - 2 m) x with m =
-    0.0205, so that differences stay inside the bounds; `place` says where the figures were taken. The direction of the Taylor test
-    points inwards where its largest step would leave the bounds.
+    0.0205, so that differences stay inside the bounds; `place` says where the figures were taken. The direction of the
+    Taylor test points inwards where its largest step would leave the bounds.
 
     Args:
         problem: to be optimised.
