@@ -42,7 +42,7 @@ def schedule_rows(columns: Mapping[str, Sequence[NamedSchedule]], end_h: float, 
         title: of the figure.
     """
     rows = max(len(courses) for courses in columns.values()) - 1
-    figure = new_figure(11.0, 1.2 + 0.95 * rows, title)
+    figure = new_figure(11.0, 1.2 + 0.95 * rows, f"{title} (each infusion is drawn {BAR_DAYS:g} d wide)")
     panels = figure.subplots(rows, len(columns), squeeze=False, sharex=True, sharey=True)
     for panel, (route, courses), colour in zip(panels.T, columns.items(), COLOURS, strict=False):
         for axes, (name, schedule, said) in zip(panel, courses[1:], strict=False):
@@ -53,7 +53,7 @@ def schedule_rows(columns: Mapping[str, Sequence[NamedSchedule]], end_h: float, 
         heading = f"{spoken(route)}\n{courses[0].name}: {courses[0].said}"
         place = {"xycoords": "axes fraction", "textcoords": "offset points"}
         panel[0].annotate(heading, (0.0, 1.0), (0, 12), va="bottom", **place)
-        panel[-1].set_xlabel(f"day; each infusion is drawn {BAR_DAYS:g} d wide")
+        panel[-1].set_xlabel("day")
     figure.supylabel("dose [10⁶ cells/kg]", fontsize=9)
     panels[0, 0].set_xlim(-0.5, end_h / HOURS_PER_DAY)
     return figure
