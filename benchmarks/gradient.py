@@ -9,7 +9,7 @@ with fixed steps, RecursiveCheckpointAdjoint) and a plain scan of RK4, with the 
 diffrax solve over all days the last stage of a day, whose weight is 2.3, reads the next day's dose: that row solves
 another problem. One solve a day, checkpointed by day, reads the right one. CPU seconds are medians of runs in turns on
 one core; compile time stands apart. Our distance from RK4 holds the error in time of a second-order scheme; our own
-scheme against its float64 differences follows. Expect at 64^3 a gradient at 0.18 to 0.24 of the CPU seconds of either
+scheme against its float64 differences follows. Expect at 64^3 a gradient at 0.16 to 0.24 of the CPU seconds of either
 diffrax row; "two-level" in less memory than diffrax, "saved" in more.
 
 Second table: u_t = D lap u + s with random initial field and supply, second-order L-stable steps, and w . u(T), at

@@ -19,7 +19,8 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from hepatojax.status import SimulationError, Status
-from hepatojax.studies.problem import DoseProblem, Linearised, Program, program_of
+from hepatojax.studies.problem import DoseProblem, program_of
+from hepatojax.studies.program import Linearised, Program
 
 TAYLOR_STEPS = tuple(float(step) for step in np.geomspace(1e-1, 1e-6, 16))  # three a decade; a run each, two batches
 DECADES = 3.0  # of step, that a rate is wanted over

@@ -22,7 +22,8 @@ from hepatojax.status import SimulationError, Status
 from hepatojax.studies.certificate import FAINT, WEAK
 from hepatojax.studies.objective import StudyError
 from hepatojax.studies.optimum import FEASIBLE
-from hepatojax.studies.problem import FORWARD, DoseProblem, Linearised, Program, program_of
+from hepatojax.studies.problem import DoseProblem, program_of
+from hepatojax.studies.program import FORWARD, Linearised, Program
 
 BOUND = 1e-4
 STEPS = (4e-3, 2e-3, 1e-3, 5e-4, 2.5e-4)  # each half of the one before it

@@ -19,7 +19,8 @@ from jaxtyping import Float
 from hepatojax.status import SimulationError, Status
 from hepatojax.studies.line import FailedPlace, Reading, crossing
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.problem import DoseProblem, Linearised, Outcome, Program, program_of
+from hepatojax.studies.problem import DoseProblem, program_of
+from hepatojax.studies.program import Linearised, Outcome, Program
 from hepatojax.studies.variables import Variable
 
 DOSES = 15

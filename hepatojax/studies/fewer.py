@@ -14,7 +14,8 @@ from hepatojax.status import Status
 from hepatojax.studies.objective import StudyError
 from hepatojax.studies.optimise import CALLS, Record, in_units, optimise_dose
 from hepatojax.studies.optimum import DoseOptimum, Verdict, merit
-from hepatojax.studies.problem import DoseProblem, Outcome, Program, program_of
+from hepatojax.studies.problem import DoseProblem, program_of
+from hepatojax.studies.program import Outcome, Program
 from hepatojax.studies.quantities import AMOUNT
 
 SHARES = (0.5, 0.2, 0.0)  # of the amount that is to go, one after the other

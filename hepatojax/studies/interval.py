@@ -18,7 +18,7 @@ from jaxtyping import Bool, Float, Int
 
 from hepatojax.status import Status
 from hepatojax.studies.line import TOLERANCE, FailedPlace, Line, Reading, crossing, highest
-from hepatojax.studies.problem import Program
+from hepatojax.studies.program import Program
 from hepatojax.studies.variables import Variable
 
 GAIN, BOUND, FAILED, DEAD = "gain", "bound of the variable", "failed simulation", "dead liver"

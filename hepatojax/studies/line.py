@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from hepatojax.status import Status
-from hepatojax.studies.problem import Linearised, Outcome, Program
+from hepatojax.studies.program import Linearised, Outcome, Program
 
 STEPS = 60
 TOLERANCE = 1e-4  # in x, which is 0..1 between the bounds of the variable

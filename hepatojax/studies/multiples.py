@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 
 from hepatojax.status import Status
 from hepatojax.studies.optimum import FEASIBLE
-from hepatojax.studies.problem import Outcome
+from hepatojax.studies.program import Outcome
 
 FACTORS = tuple(k / 8 for k in range(16))  # of the cells of every infusion [-]: two vectorised calls of eight runs
 RANGE, FAILED = "end of the range", "failed simulation"

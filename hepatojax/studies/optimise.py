@@ -32,7 +32,8 @@ from hepatojax.studies.optimum import (
     merit,
     within_reach,
 )
-from hepatojax.studies.problem import DoseProblem, Linearised, Outcome, Program, program_of
+from hepatojax.studies.problem import DoseProblem, program_of
+from hepatojax.studies.program import Linearised, Outcome, Program
 
 METHODS = ("SLSQP", "L-BFGS-B", "trust-constr")
 SCREENED_PER_START = 4

@@ -15,7 +15,7 @@ from jaxtyping import Float
 from scipy.optimize import linprog, nnls
 
 from hepatojax.studies.certificate import GradientCertificate
-from hepatojax.studies.problem import Linearised
+from hepatojax.studies.program import Linearised
 from hepatojax.therapy.product import CellProduct
 from hepatojax.therapy.schedule import DoseSchedule
 

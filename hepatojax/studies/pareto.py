@@ -17,7 +17,8 @@ from jaxtyping import Array, Float
 from hepatojax.studies.objective import StudyError
 from hepatojax.studies.optimise import CALLS, Record, in_units, optimise_dose
 from hepatojax.studies.optimum import DoseOptimum, Verdict
-from hepatojax.studies.problem import DoseProblem, Outcome, Program, program_of
+from hepatojax.studies.problem import DoseProblem, program_of
+from hepatojax.studies.program import Outcome, Program
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float
 
 from hepatojax.studies.batch import RUNS_AT_ONCE
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.problem import FORWARD, DoseProblem, Linearised, Numbers, Outcome, Program, program_of
+from hepatojax.studies.problem import DoseProblem, program_of
+from hepatojax.studies.program import FORWARD, Linearised, Numbers, Outcome, Program, joined
 
 
 class PatientGradients(NamedTuple):
@@ -101,15 +102,13 @@ class PatientProgram:
         program = self.program
 
         def outputs(x: Array) -> tuple[Array, tuple[Array, Array]]:
-            outcome = program.function(x, inputs)
-            parts = [outcome.objective[None], outcome.limits] if outcome.limits.shape[0] else [outcome.objective[None]]
-            values = jnp.concatenate(parts)
-            return values, (values, outcome.status)
+            values, status = program.outputs(x, inputs)
+            return values, (values, status)
 
         differentiate = jax.jacfwd if program.mode == FORWARD else jax.jacrev
         jacobian, (values, status) = differentiate(outputs, has_aux=True)(x)
         if program.closed is not None:
-            values = jnp.concatenate([values, program.closed(x, inputs)])
+            values = joined(values, program.closed(x, inputs))
             jacobian = jnp.concatenate([jacobian, jax.jacfwd(program.closed)(x, inputs)])
         return PatientGradients(Outcome(values[0], values[1:], status), jacobian)
 

@@ -20,7 +20,8 @@ from hepatojax.scenario import ROUTES
 from hepatojax.status import Status
 from hepatojax.studies.interval import Window, find_window
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.problem import DoseProblem, Program, program_of
+from hepatojax.studies.problem import DoseProblem, program_of
+from hepatojax.studies.program import Program
 from hepatojax.studies.variables import Variable
 from hepatojax.therapy.product import CellProduct
 from hepatojax.tissue.geometry import Lobule

@@ -33,7 +33,7 @@ from hepatojax.io.snapshots import durable_write, synchronise_folder
 from hepatojax.status import HepatojaxError
 from hepatojax.studies.certificate import Figure, GradientCertificate
 from hepatojax.studies.optimise import Record
-from hepatojax.studies.problem import Linearised, Outcome
+from hepatojax.studies.program import Linearised, Outcome
 
 JOURNAL_FILE = "iterates.jsonl"
 FORMAT = "hepatojax iterates 2"

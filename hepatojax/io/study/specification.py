@@ -117,7 +117,7 @@ class Study:
 
     @property
     def cotangents(self) -> int:
-        """Outputs that one reverse pass differentiates, as `hepatojax.studies.problem.Program` does it.
+        """Outputs that one reverse pass differentiates, as `hepatojax.studies.program.Program` does it.
 
         All that take a simulation, the objective and some limits; one where there are fewer variables than those.
         """

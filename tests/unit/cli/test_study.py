@@ -29,7 +29,8 @@ from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
 from hepatojax.scenario import Scenario
 from hepatojax.status import ExitCode, SimulationError, Status
 from hepatojax.studies.certificate import MARGIN
-from hepatojax.studies.problem import DoseProblem, Outcome, Program
+from hepatojax.studies.problem import DoseProblem
+from hepatojax.studies.program import Outcome, Program
 from tests.unit.studies.conftest import stand_in as stand_in
 
 CASE = """

@@ -21,7 +21,8 @@ from hepatojax.io.study.result import WINDOWED, asked_record
 from hepatojax.scenario import ROUTES
 from hepatojax.status import ExitCode, Status
 from hepatojax.studies.interval import Window, find_window
-from hepatojax.studies.problem import DoseProblem, Outcome, Program
+from hepatojax.studies.problem import DoseProblem
+from hepatojax.studies.program import Outcome, Program
 from hepatojax.studies.variables import Variable
 from hepatojax.studies.window import Factor, therapeutic_window
 

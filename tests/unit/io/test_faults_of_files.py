@@ -31,7 +31,7 @@ from hepatojax.io.snapshots import (
 from hepatojax.io.study.journal import JOURNAL_FILE, open_journal
 from hepatojax.io.vtkhdf import Quantity, RunHeader, Series
 from hepatojax.status import WriteError
-from hepatojax.studies.problem import Linearised, Outcome
+from hepatojax.studies.program import Linearised, Outcome
 
 SHAPES = ((7, 5, 4), (1, 5, 7), (1, 1, 9), (1, 1, 1), (65, 1, 2))  # nz = 1, one cell, and one more than a chunk
 KINDS = ("float32", "float64", "int8", "uint8", "int32", "bool")

@@ -25,7 +25,7 @@ from hepatojax.scenario import ROUTES
 from hepatojax.studies import optimise, window
 from hepatojax.studies.certificate import Figure, GradientCertificate
 from hepatojax.studies.objective import Aim, Course, Limit
-from hepatojax.studies.problem import REVERSE, Linearised, Outcome, Program
+from hepatojax.studies.program import REVERSE, Linearised, Outcome, Program
 from hepatojax.studies.variables import Variable, dosed
 
 CASE = """

@@ -9,7 +9,7 @@ from hepatojax.report.figures.about import pareto
 from hepatojax.report.figures.window import window_bars, window_curves
 from hepatojax.status import Status
 from hepatojax.studies.interval import WindowVerdict
-from hepatojax.studies.problem import Outcome, Program
+from hepatojax.studies.program import Outcome, Program
 from hepatojax.studies.variables import Variable
 from hepatojax.studies.window import Factor, therapeutic_window
 

@@ -6,7 +6,7 @@ import jax.numpy as jnp
 import pytest
 
 from hepatojax.status import Status
-from hepatojax.studies.problem import Outcome, Program
+from hepatojax.studies.program import Outcome, Program
 
 
 @pytest.fixture(scope="session")

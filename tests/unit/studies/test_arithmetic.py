@@ -18,7 +18,7 @@ from hepatojax.studies.line import STEPS, Line, Reading, crossing, highest
 from hepatojax.studies.objective import CELLS_UNIT, Aim, Course, Limit, cells_by_route, smooth_peak
 from hepatojax.studies.pareto import pareto_front
 from hepatojax.studies.patients import patient_gradients, stacked
-from hepatojax.studies.problem import Outcome, Program
+from hepatojax.studies.program import Outcome, Program
 from hepatojax.studies.variables import PRODUCT_RANGES, RANGES, Variable, dosed, mixed
 from hepatojax.therapy.product import CellProduct, cell_product
 from hepatojax.therapy.schedule import schedule_of

@@ -15,7 +15,7 @@ from hepatojax.studies.certificate import (
     rates_of,
     taylor_rates,
 )
-from hepatojax.studies.problem import FORWARD, REVERSE, Outcome
+from hepatojax.studies.program import FORWARD, REVERSE, Outcome
 
 STEPS = tuple(np.geomspace(1e-2, 1e-5, 7))
 PLACE = np.asarray([0.3, 0.6])

@@ -6,7 +6,7 @@ import pytest
 
 from hepatojax.studies.equivalence import elasticities, equivalent_doses
 from hepatojax.studies.objective import StudyError
-from hepatojax.studies.problem import Program
+from hepatojax.studies.program import Program
 from hepatojax.studies.variables import Variable
 
 AMOUNT = Variable("cells_per_kg[0]", 1e4, 1e8, "log")

@@ -11,7 +11,7 @@ from hepatojax.studies.fewer import fewer_infusions
 from hepatojax.studies.objective import StudyError
 from hepatojax.studies.optimise import optimise_dose
 from hepatojax.studies.optimum import Verdict
-from hepatojax.studies.problem import Outcome, Program
+from hepatojax.studies.program import Outcome, Program
 
 WORTH = np.asarray([1.0, 0.2, 0.6])  # of a little of each amount
 BUDGET = 1.5

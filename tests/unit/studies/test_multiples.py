@@ -5,7 +5,7 @@ import pytest
 
 from hepatojax.status import Status
 from hepatojax.studies.multiples import FAILED, RANGE, multiples_of
-from hepatojax.studies.problem import Outcome
+from hepatojax.studies.program import Outcome
 
 FACTORS = tuple(k / 4 for k in range(9))
 SIZES = np.asarray(FACTORS)

@@ -16,7 +16,8 @@ from hepatojax.scenario import DiseaseSpec, GridSpec, InfusionSpec
 from hepatojax.status import Status
 from hepatojax.studies.objective import Aim, Limit, StudyError
 from hepatojax.studies.patients import PatientProgram, patient_gradients, stacked
-from hepatojax.studies.problem import DoseProblem, Outcome, Program
+from hepatojax.studies.problem import DoseProblem
+from hepatojax.studies.program import Outcome, Program
 from hepatojax.studies.variables import Variable
 
 X = np.asarray([0.3, 0.6])
@@ -112,6 +113,14 @@ def test_patients_that_cannot_be_stacked_are_refused():
         PatientProgram(program).linearise(X, {"mass": jnp.ones(2), "rate": jnp.ones(3)})
     with pytest.raises(StudyError, match="one and the same leading axis"):
         PatientProgram(program).linearise(X, patients(1)[0])
+
+
+def test_limits_without_a_name_are_refused_for_one_patient_and_for_many():
+    program = dataclasses.replace(patient_program(limits=2), limits=("the first",))
+    with pytest.raises(ValueError, match="2 limits are simulated, 1 have a name"):
+        program.linearise(X)
+    with pytest.raises(ValueError, match="2 limits are simulated, 1 have a name"):
+        patient_gradients(program, patients(2), X)
 
 
 def column_patients():

@@ -18,7 +18,8 @@ from hepatojax.status import Status
 from hepatojax.studies.interval import BOUND, DEAD, FAILED, GAIN, WindowVerdict
 from hepatojax.studies.line import FailedPlace, Line, Reading, crossing, highest
 from hepatojax.studies.objective import Aim, Limit, StudyError
-from hepatojax.studies.problem import DoseProblem, Outcome, Program
+from hepatojax.studies.problem import DoseProblem
+from hepatojax.studies.program import Outcome, Program
 from hepatojax.studies.variables import Variable
 from hepatojax.studies.window import Factor, WindowStudy, amplification_factors, therapeutic_window, windows_by
 
