@@ -21,6 +21,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree, static
+from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import AXES
 from hepatojax.numerics.linear_solve import LinearSolution, conjugate_gradient
 from hepatojax.numerics.operators import Faces, Operator, assemble
@@ -95,25 +96,50 @@ class Hierarchy:
 
 
 @partial(jax.jit, static_argnames="plan")  # traced once for all solves of a shape
-def build_hierarchy(forward: Faces, backward: Faces, sink: Float[Array, "nz ny nx"], plan: Plan) -> Hierarchy:
+def build_hierarchy(forward: Faces, backward: Faces | None, sink: Float[Array, "nz ny nx"], plan: Plan) -> Hierarchy:
     """Operators of all levels of fluxes  F = forward u_i - backward u_j  and a sink; see `assemble`.
+
+        net = forward - backward,   both = min(forward, backward);   forward = both + max(net, 0)
+
+    On the next level net is the sum of it over the fine faces, both is that sum too, half of it along a halved axis: a
+    net flow adds up, a conductance falls with distance.
 
     Args:
         forward: per axis (z, y, x), coefficient of the cell below its upper face, >= 0, each (nz, ny, nx).
-        backward: of the cell above that face; equal to `forward` for diffusion.
+        backward: of the cell above that face; None for diffusion, where it is `forward`.
         sink: s >= 0, first-order loss of each cell, same unit, (nz, ny, nx).
         plan: from `coarsening_plan`.
 
     Returns:
         The operators, one more than the plan has levels.
     """
-    operators = [assemble(forward, backward, sink)]
+    if backward is None:
+        operators, both, net = [assemble(forward, forward, sink)], forward, None
+    else:
+        operators = [assemble(forward, backward, sink)]
+        both = tuple(jnp.minimum(f, b) for f, b in zip(forward, backward, strict=True))
+        net = tuple(f - b for f, b in zip(forward, backward, strict=True))
     for axes in plan:
-        coarse = [_coarse_face(f, b, axis, axes) for axis, (f, b) in enumerate(zip(forward, backward, strict=True))]
-        forward, backward = zip(*coarse, strict=True)
-        sink = restrict(sink, axes)
-        operators.append(assemble(forward, backward, sink))
+        both = tuple(face * (0.5 if a in axes else 1.0) for a, face in enumerate(_coarse_faces(both, axes)))
+        net = None if net is None else _coarse_faces(net, axes)
+        both, net, sink = computed_once((both, net, restrict(sink, axes)))
+        operators.append(assemble(*_both_ways(both, net), sink))
     return _by_colour(operators, plan)
+
+
+def _both_ways(both: Faces, net: Faces | None) -> tuple[Faces, Faces]:
+    """Forward and backward coefficients of faces, of what passes both ways and of the net flow."""
+    if net is None:
+        return both, both
+    ways = [[b + jnp.where(n > 0, n, 0.0), b + jnp.where(n < 0, -n, 0.0)] for b, n in zip(both, net, strict=True)]
+    forward, backward = zip(*ways, strict=True)
+    return forward, backward
+
+
+def _coarse_faces(faces: Faces, axes: tuple[int, ...]) -> Faces:
+    """Sum over the fine faces of each coarse face: along a halved axis every second one, across it all of them."""
+    kept = [_last_of_pairs(face, axis) if axis in axes else face for axis, face in enumerate(faces)]
+    return tuple(restrict(face, tuple(a for a in axes if a != axis)) for axis, face in enumerate(kept))
 
 
 def _by_colour(operators: list[Operator], plan: Plan) -> Hierarchy:
@@ -131,10 +157,14 @@ def restrict(field: Array, axes: tuple[int, ...]) -> Array:
         The sums [same unit], with half the cells, rounded up, along those axes.
     """
     for axis in axes:
-        pairs = _pairs(field, axis)
-        first, last = (lax.index_in_dim(pairs, i, axis + 1, keepdims=False) for i in (0, 1))
-        field = first + last
+        field = lax.slice_in_dim(field, 0, None, 2, axis) + _last_of_pairs(field, axis)
     return field
+
+
+def _last_of_pairs(field: Array, axis: int) -> Array:
+    """Every second fine cell or upper face along an axis; zero where an odd size leaves the last one alone."""
+    odd = [(0, field.shape[a] % 2 if a == axis else 0) for a in AXES]
+    return jnp.pad(lax.slice_in_dim(field, 1, None, 2, axis), odd)
 
 
 def prolong(field: Array, axes: tuple[int, ...], shape: tuple[int, ...]) -> Array:
@@ -214,7 +244,7 @@ def preconditioner(
         r -> approximate A^-1 r, both (nz, ny, nx) in the precision of r.
     """
     single = tuple(t.astype(jnp.float32) for t in conductance)
-    hierarchy = build_hierarchy(single, single, sink.astype(jnp.float32), plan)
+    hierarchy = build_hierarchy(single, None, sink.astype(jnp.float32), plan)
 
     def precondition(residual: Float[Array, "nz ny nx"]) -> Float[Array, "nz ny nx"]:
         return v_cycle(hierarchy, (residual * (1 / size)).astype(jnp.float32)).astype(residual.dtype) * size
@@ -259,28 +289,3 @@ def multigrid_solve(
         max_iterations=MAX_ITERATIONS,
         scale=scale,
     )
-
-
-def _pairs(field: Array, axis: int) -> Array:
-    """Fine cells of each coarse cell, along a new axis behind `axis`."""
-    odd = [(0, field.shape[a] % 2 if a == axis else 0) for a in AXES]
-    field = jnp.pad(field, odd)
-    shape = (*field.shape[:axis], field.shape[axis] // 2, 2, *field.shape[axis + 1 :])
-    return field.reshape(shape)
-
-
-def _coarse_face(forward: Array, backward: Array, axis: int, axes: tuple[int, ...]) -> tuple[Array, Array]:
-    """Coefficients of the coarse faces along an axis, from those of the fine faces that make them up.
-
-        net = sum (f - b),   both = w sum min(f, b);   f' = both + max(net, 0),   b' = both + max(-net, 0)
-
-    w is one half where the axis itself is halved, else 1: a net flow adds up, a conductance falls with distance.
-    """
-    if axis in axes:
-        forward, backward = (
-            lax.index_in_dim(_pairs(face, axis), 1, axis + 1, keepdims=False) for face in (forward, backward)
-        )
-    across = tuple(a for a in axes if a != axis)
-    net = restrict(forward - backward, across)
-    both = restrict(jnp.minimum(forward, backward), across) * (0.5 if axis in axes else 1.0)
-    return both + jnp.where(net > 0, net, 0.0), both + jnp.where(net < 0, -net, 0.0)

@@ -374,6 +374,11 @@ def solve_transfers(kept: list[Array], moved: dict[tuple[int, int], Array], righ
 
     Reference: Grassmann, Taksar and Heyman, Oper. Res. 33 (1985) 1107.
     """
+    return _eliminated(kept, moved, right)
+
+
+@jax.custom_jvp
+def _eliminated(kept: list[Array], moved: dict[tuple[int, int], Array], right: list[Array]) -> list[Array]:
     kept, moved, right, size = list(kept), dict(moved), list(right), len(right)
     diagonal = list(kept)
     for pivot in range(size):
@@ -393,3 +398,16 @@ def solve_transfers(kept: list[Array], moved: dict[tuple[int, int], Array], righ
         inflow = (moved[row, column] * right[column] for column in range(row + 1, size) if (row, column) in moved)
         right[row] = sum(inflow, right[row]) / diagonal[row]
     return right
+
+
+@_eliminated.defjvp
+def _eliminated_jvp(primals: tuple, tangents: tuple) -> tuple[list[Array], list[Array]]:
+    """A du = db - dA u, by the same elimination: AD of it would differentiate every pivot."""
+    kept, moved, right = primals
+    solved = _eliminated(kept, moved, right)
+    more_kept, more_moved, change = tangents
+    change = [b - e * u for b, e, u in zip(change, more_kept, solved, strict=True)]
+    for (target, source), rate in more_moved.items():
+        passed = rate * solved[source]
+        change[target], change[source] = change[target] + passed, change[source] - passed
+    return solved, _eliminated(kept, moved, change)

@@ -9,9 +9,13 @@ Reference: RELIABILITY 5.1; NUMERICS decision 12.
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_derivatives import SymbolicZero
 from jax.scipy.special import logsumexp
 from jax.typing import ArrayLike
 from jaxtyping import Array, Float
@@ -40,10 +44,40 @@ def hill(concentration: ArrayLike, half_saturation: ArrayLike, exponent: ArrayLi
 
 @jax.jit  # traced and differentiated once for its many uses, as those below
 def _hill(concentration: Array, half_saturation: Array, exponent: Array) -> Array:
+    return _saturation(concentration, half_saturation, exponent)
+
+
+@jax.custom_jvp
+def _saturation(concentration: Array, half_saturation: Array, exponent: Array) -> Array:
+    above, power = _power_below_one(concentration, half_saturation, exponent)
+    return jnp.where(above, 1.0, power) / (1.0 + power)
+
+
+def _power_below_one(concentration: Array, half_saturation: Array, exponent: Array) -> tuple[Array, Array]:
+    """Whether c > K, and (K/c)^n there, (c/K)^n elsewhere."""
     above = concentration > half_saturation
     ratio = jnp.where(above, half_saturation, concentration) / jnp.where(above, concentration, half_saturation)
-    power = safe_power(ratio, exponent)
-    return jnp.where(above, 1.0, power) / (1.0 + power)
+    return above, safe_power(ratio, exponent)
+
+
+def _saturation_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Any, Any, Any]) -> tuple[Array, Array]:
+    """dH = p / (1 + p)^2 (n dc / c - n dK / K + log(c/K) dn), p either power: AD takes a second one for it."""
+    concentration, half_saturation, exponent = primals
+    _, power = _power_below_one(*primals)
+    empty = power <= 0
+    positive = jnp.where(empty, half_saturation, concentration)
+    by_logarithm = power / ((1.0 + power) * (1.0 + power))
+    slopes = (
+        lambda: by_logarithm * exponent / positive,
+        lambda: -by_logarithm * exponent / half_saturation,
+        lambda: by_logarithm * jnp.log(positive / half_saturation),
+    )
+    present = [slope() * t for slope, t in zip(slopes, tangents, strict=True) if not isinstance(t, SymbolicZero)]
+    value = _saturation(*primals)
+    return value, sum(present, jnp.zeros_like(value))
+
+
+_saturation.defjvp(_saturation_jvp, symbolic_zeros=True)
 
 
 def positive_part(value: ArrayLike, smoothing: ArrayLike) -> Array:
@@ -175,20 +209,23 @@ def decay_deficit(decay: Array) -> Array:
 @jax.custom_jvp
 def _mean(decay: Array) -> Array:
     large, safe, small = _by_size(decay)
-    return jnp.where(large, -jnp.expm1(-safe) / safe, 1.0 - _deficit_series(small))
+    return jnp.where(large, _closed_mean(safe), 1.0 - small * _deficit_series(small))
 
 
 @jax.custom_jvp
 def _deficit(decay: Array) -> Array:
     large, safe, small = _by_size(decay)
-    return jnp.where(large, 1.0 + jnp.expm1(-safe) / safe, _deficit_series(small))
+    return jnp.where(large, 1.0 - _closed_mean(safe), small * _deficit_series(small))
 
 
 def _deficit_slope(decay: Array) -> Array:
-    """Derivative of the deficit, by a series of its own: AD makes far more work of that of the deficit."""
+    """Derivative of the deficit d = z s, of what its value is made of: AD makes far more work of it.
+
+    d' = (1 - d - exp(-z)) / z, which is 1 - s (1 + z) by exp(-z) = 1 - z (1 - d)
+    """
     large, safe, small = _by_size(decay)
-    closed = (-jnp.expm1(-safe) / safe - jnp.exp(-safe)) / safe
-    return jnp.where(large, closed, _slope_series(small))
+    closed = (_closed_mean(safe) - jnp.exp(-safe)) / safe
+    return jnp.where(large, closed, 1.0 - _deficit_series(small) * (1.0 + small))
 
 
 _mean.defjvps(lambda tangent, _, decay: -_deficit_slope(decay) * tangent)
@@ -201,22 +238,15 @@ def _by_size(decay: Array) -> tuple[Array, Array, Array]:
     return large, jnp.where(large, decay, 1.0), jnp.where(large, 0.0, decay)
 
 
+def _closed_mean(decay: Array) -> Array:
+    return (1.0 - jnp.exp(-decay)) / decay
+
+
 def _deficit_series(decay: Array) -> Array:
-    """z/2! - z^2/3! + z^3/4! - ..., up to z = 1 exact to round-off; the closed form cancels there, by 2 / z."""
-    series = jnp.ones_like(decay)
-    for k in _descending(decay):
-        series = 1.0 - decay * (1.0 / (k + 1)) * series
-    return 0.5 * decay * series
-
-
-def _slope_series(decay: Array) -> Array:
-    """1/2! - 2 z/3! + 3 z^2/4! - ..., the derivative of the series above."""
-    series = jnp.ones_like(decay)
-    for k in _descending(decay):
-        series = 1.0 - decay * (k / (k * k - 1.0)) * series
-    return 0.5 * series
-
-
-def _descending(decay: Array) -> range:
-    """Orders of the terms that count, from the smallest term up."""
-    return range(10 if jnp.finfo(decay.dtype).bits == 32 else 18, 1, -1)
+    """1/2! - z/3! + z^2/4! - ..., deficit over z, with all digits up to z = 1, where the closed form loses 2 / z."""
+    terms = 10 if jnp.finfo(decay.dtype).bits == 32 else 18
+    coefficients = [(-1.0) ** k / math.factorial(k + 2) for k in range(terms)]
+    series = jnp.full_like(decay, coefficients[-1])
+    for coefficient in reversed(coefficients[:-1]):
+        series = series * decay + coefficient
+    return series

@@ -150,7 +150,7 @@ def _system(problem: _Problem) -> _System:
     """The matrices that serve all sweeps: uptake alone changes from one to the next."""
     diffusion = problem.tissue_conductance
     return _System(
-        tissue=build_hierarchy(diffusion, diffusion, problem.exchange, problem.plan),
+        tissue=build_hierarchy(diffusion, None, problem.exchange, problem.plan),
         plasma=assemble(*exponential(problem.flow.flux, problem.plasma_conductance), problem.flow.outflow),
     )
 

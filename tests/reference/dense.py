@@ -128,3 +128,11 @@ def decay_mean(z):
 def decay_mean_slope(z):
     """Its derivative, (e^-z - mean) / z; -1/2 at zero."""
     return Decimal("-0.5") if Decimal(z) == 0 else ((-Decimal(z)).exp() - decay_mean(z)) / Decimal(z)
+
+
+def hill_slopes(c, half, n):
+    """Derivatives of c^n / (K^n + c^n) by c, K and n with 120 digits, c > 0."""
+    c, half, n = Decimal(c), Decimal(half), Decimal(n)
+    power = ((c / half).ln() * n).exp()
+    by_logarithm = power / (1 + power) ** 2
+    return by_logarithm * n / c, -by_logarithm * n / half, by_logarithm * (c / half).ln()

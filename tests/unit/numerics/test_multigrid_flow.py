@@ -46,6 +46,40 @@ def test_a_coarse_face_has_the_flow_of_its_fine_faces():
     np.testing.assert_allclose(coarse, down @ fine @ down.T, rtol=1e-13)
 
 
+def coarse_faces_by_cell(forward, backward, axes):
+    """Net flow and what passes both ways through coarse faces, summed fine face by fine face."""
+    shape = forward[0].shape
+    coarse = tuple((n + 1) // 2 if a in axes else n for a, n in enumerate(shape))
+    net, both = np.zeros((3, *coarse)), np.zeros((3, *coarse))
+    for axis in AXES:
+        for below, above in dense.inner_faces(shape, axis):
+            here, there = (tuple(i // 2 if a in axes else i for a, i in enumerate(cell)) for cell in (below, above))
+            if here != there:
+                f, b = float(forward[axis][below]), float(backward[axis][below])
+                net[axis][here] += f - b
+                both[axis][here] += min(f, b) * (0.5 if axis in axes else 1.0)
+    return both + np.maximum(net, 0.0), both + np.maximum(-net, 0.0)
+
+
+@pytest.mark.parametrize("plan", [((0, 1, 2), (1, 2)), ((1, 2), (0, 1, 2)), ((2,), (1,), (0,))])
+def test_coarse_faces_are_those_summed_one_by_one_on_odd_sizes(plan):
+    grid, flow = corner_to_corner((3, 7, 9), SPACING, seed=2)
+    forward, backward = exponential(flow.flux, conductances(grid, 30.0, jnp.float64))
+    hierarchy = build(forward, backward, flow.outflow, plan=plan)
+    for axes, operator in zip(plan, hierarchy.operators[1:], strict=True):
+        forward, backward = coarse_faces_by_cell(forward, backward, axes)
+        np.testing.assert_allclose(operator.forward, forward, rtol=1e-12, atol=1e-9)
+        np.testing.assert_allclose(operator.backward, backward, rtol=1e-12, atol=1e-9)
+
+
+def test_diffusion_given_once_is_as_given_both_ways():
+    grid, flow = corner_to_corner(SHAPE, SPACING, seed=1)
+    faces = conductances(grid, 30.0, jnp.float64)
+    once, twice = (build(faces, other, flow.outflow, plan=PLAN) for other in (None, faces))
+    for one, other in zip(jax.tree.leaves(once), jax.tree.leaves(twice), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("diffusivity", [0.0, 100.0])
 def test_every_level_is_an_m_matrix_whose_columns_lose_what_the_sink_takes(diffusivity):
     """A cell without tissue keeps its identity row, but where it shares a coarse cell with tissue."""

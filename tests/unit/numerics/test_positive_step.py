@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.integrate import solve_ivp
 
 from hepatojax.mechanism import Arrival, Rates, Transfer, bolus
-from hepatojax.numerics.positive_step import connected_groups, predict_middle, step_states
+from hepatojax.numerics.positive_step import connected_groups, predict_middle, solve_transfers, step_states
 from hepatojax.numerics.safe_math import decay_deficit, decay_mean
 from hepatojax.parameters.registry import load_parameters
 
@@ -329,3 +329,28 @@ def test_moments_of_an_even_inflow():
     parts = [bolus(1e-3, s) for s in passed]
     whole = Arrival(*(sum(getattr(part, name) for part in parts) for name in ("amount", "early", "between")))
     np.testing.assert_allclose([whole.amount, whole.mean, whole.early], [1.0, 1 / 2, 1 / 3], rtol=1e-6)
+
+
+PAIRS = ((1, 0), (0, 1), (2, 0), (2, 1), (0, 2), (3, 2))  # target, source
+
+
+def transfers_by_matrix(v):
+    """Solution of the same balance by LU of the whole matrix; v holds what stays, the transfers and the right side."""
+    matrix = jnp.diag(v[:4])
+    for rate, (target, source) in zip(v[4:10], PAIRS, strict=True):
+        matrix = matrix.at[source, source].add(rate).at[target, source].add(-rate)
+    return jnp.linalg.solve(matrix, v[10:])
+
+
+def transfers_eliminated(v):
+    moved = {pair: v[4 + i] for i, pair in enumerate(PAIRS)}
+    return jnp.stack(solve_transfers(list(v[:4]), moved, list(v[10:])))
+
+
+@pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
+@pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev, lambda f: jax.jacfwd(jax.jacrev(f))])
+def test_derivatives_of_eliminated_transfers_are_those_of_their_matrix(mode, size):
+    numbers = np.random.default_rng(4).uniform(0.5, 1.5, 14)
+    numbers[4:10] *= size
+    found, exact = (mode(f)(jnp.asarray(numbers)) for f in (transfers_eliminated, transfers_by_matrix))
+    np.testing.assert_allclose(found, exact, rtol=1e-10, atol=1e-13)
