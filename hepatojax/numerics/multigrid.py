@@ -99,10 +99,10 @@ class Hierarchy:
 def build_hierarchy(forward: Faces, backward: Faces | None, sink: Float[Array, "nz ny nx"], plan: Plan) -> Hierarchy:
     """Operators of all levels of fluxes  F = forward u_i - backward u_j  and a sink; see `assemble`.
 
-        net = forward - backward,   both = min(forward, backward);   forward = both + max(net, 0)
+        net = forward - backward,   both = min(forward, backward)
+        forward = both + max(net, 0),   backward = both + max(-net, 0)
 
-    On the next level net is the sum of it over the fine faces, both is that sum too, half of it along a halved axis: a
-    net flow adds up, a conductance falls with distance.
+    On the next level net is its sum over the fine faces, and so is both, half of it along an axis that is halved.
 
     Args:
         forward: per axis (z, y, x), coefficient of the cell below its upper face, >= 0, each (nz, ny, nx).
@@ -113,27 +113,29 @@ def build_hierarchy(forward: Faces, backward: Faces | None, sink: Float[Array, "
     Returns:
         The operators, one more than the plan has levels.
     """
-    if backward is None:
-        operators, both, net = [assemble(forward, forward, sink)], forward, None
-    else:
-        operators = [assemble(forward, backward, sink)]
-        both = tuple(jnp.minimum(f, b) for f, b in zip(forward, backward, strict=True))
-        net = tuple(f - b for f, b in zip(forward, backward, strict=True))
+    operators = [assemble(forward, forward if backward is None else backward, sink)]
+    both, net = (forward, None) if backward is None else _both_and_net(forward, backward)
     for axes in plan:
         both = tuple(face * (0.5 if a in axes else 1.0) for a, face in enumerate(_coarse_faces(both, axes)))
         net = None if net is None else _coarse_faces(net, axes)
-        both, net, sink = computed_once((both, net, restrict(sink, axes)))
-        operators.append(assemble(*_both_ways(both, net), sink))
+        both, net, sink = computed_once((both, net, restrict(sink, axes)))  # else every level sums up all finer ones
+        operators.append(assemble(*_forward_and_backward(both, net), sink))
     return _by_colour(operators, plan)
 
 
-def _both_ways(both: Faces, net: Faces | None) -> tuple[Faces, Faces]:
-    """Forward and backward coefficients of faces, of what passes both ways and of the net flow."""
+def _both_and_net(forward: Faces, backward: Faces) -> tuple[Faces, Faces]:
+    """What passes faces both ways, and the net flow."""
+    pairs = tuple(zip(forward, backward, strict=True))
+    return tuple(jnp.minimum(f, b) for f, b in pairs), tuple(f - b for f, b in pairs)
+
+
+def _forward_and_backward(both: Faces, net: Faces | None) -> tuple[Faces, Faces]:
+    """Coefficients of faces, of what passes both ways and of the net flow, if there is one."""
     if net is None:
         return both, both
-    ways = [[b + jnp.where(n > 0, n, 0.0), b + jnp.where(n < 0, -n, 0.0)] for b, n in zip(both, net, strict=True)]
-    forward, backward = zip(*ways, strict=True)
-    return forward, backward
+    pairs = tuple(zip(both, net, strict=True))
+    forward = tuple(b + jnp.where(n > 0, n, 0.0) for b, n in pairs)
+    return forward, tuple(b + jnp.where(n < 0, -n, 0.0) for b, n in pairs)
 
 
 def _coarse_faces(faces: Faces, axes: tuple[int, ...]) -> Faces:

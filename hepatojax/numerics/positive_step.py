@@ -358,6 +358,7 @@ def _implicit_budget(end: States, rates: _Coefficients, step: Array, name: str) 
     )
 
 
+@jax.custom_jvp
 def solve_transfers(kept: list[Array], moved: dict[tuple[int, int], Array], right: list[Array]) -> list[Array]:
     """Solve (e_i + sum_j m_ji) u_i - sum_j m_ij u_j = b_i at every point, without a single subtraction.
 
@@ -374,11 +375,6 @@ def solve_transfers(kept: list[Array], moved: dict[tuple[int, int], Array], righ
 
     Reference: Grassmann, Taksar and Heyman, Oper. Res. 33 (1985) 1107.
     """
-    return _eliminated(kept, moved, right)
-
-
-@jax.custom_jvp
-def _eliminated(kept: list[Array], moved: dict[tuple[int, int], Array], right: list[Array]) -> list[Array]:
     kept, moved, right, size = list(kept), dict(moved), list(right), len(right)
     diagonal = list(kept)
     for pivot in range(size):
@@ -400,14 +396,17 @@ def _eliminated(kept: list[Array], moved: dict[tuple[int, int], Array], right: l
     return right
 
 
-@_eliminated.defjvp
-def _eliminated_jvp(primals: tuple, tangents: tuple) -> tuple[list[Array], list[Array]]:
-    """A du = db - dA u, by the same elimination: AD of it would differentiate every pivot."""
+@solve_transfers.defjvp
+def _solve_transfers_jvp(primals: tuple, tangents: tuple) -> tuple[list[Array], list[Array]]:
+    """A du = db - dA u, by the same elimination, where AD would differentiate every pivot.
+
+    Its right side has any sign, so that a change is exact to round-off of the largest one and not each by itself.
+    """
     kept, moved, right = primals
-    solved = _eliminated(kept, moved, right)
-    more_kept, more_moved, change = tangents
-    change = [b - e * u for b, e, u in zip(change, more_kept, solved, strict=True)]
-    for (target, source), rate in more_moved.items():
+    solved = solve_transfers(kept, moved, right)
+    kept_change, moved_change, right_change = tangents
+    change = [b - e * u for b, e, u in zip(right_change, kept_change, solved, strict=True)]
+    for (target, source), rate in moved_change.items():
         passed = rate * solved[source]
         change[target], change[source] = change[target] + passed, change[source] - passed
-    return solved, _eliminated(kept, moved, change)
+    return solved, solve_transfers(kept, moved, change)

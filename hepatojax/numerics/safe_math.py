@@ -39,45 +39,41 @@ def hill(concentration: ArrayLike, half_saturation: ArrayLike, exponent: ArrayLi
     concentration = jnp.asarray(concentration)
     if isinstance(exponent, (int, float)) and exponent == 1.0:
         return concentration / (half_saturation + concentration)
-    return _hill(concentration, jnp.asarray(half_saturation), jnp.asarray(exponent))
-
-
-@jax.jit  # traced and differentiated once for its many uses, as those below
-def _hill(concentration: Array, half_saturation: Array, exponent: Array) -> Array:
-    return _saturation(concentration, half_saturation, exponent)
+    return _hill_traced_once(concentration, jnp.asarray(half_saturation), jnp.asarray(exponent))
 
 
 @jax.custom_jvp
-def _saturation(concentration: Array, half_saturation: Array, exponent: Array) -> Array:
-    above, power = _power_below_one(concentration, half_saturation, exponent)
+def _hill(concentration: Array, half_saturation: Array, exponent: Array) -> Array:
+    above, ratio = _ratio_below_one(concentration, half_saturation)
+    power = safe_power(ratio, exponent)
     return jnp.where(above, 1.0, power) / (1.0 + power)
 
 
-def _power_below_one(concentration: Array, half_saturation: Array, exponent: Array) -> tuple[Array, Array]:
-    """Whether c > K, and (K/c)^n there, (c/K)^n elsewhere."""
+def _ratio_below_one(concentration: Array, half_saturation: Array) -> tuple[Array, Array]:
+    """Whether c > K, and K/c there, c/K elsewhere."""
     above = concentration > half_saturation
-    ratio = jnp.where(above, half_saturation, concentration) / jnp.where(above, concentration, half_saturation)
-    return above, safe_power(ratio, exponent)
+    return above, jnp.where(above, half_saturation, concentration) / jnp.where(above, concentration, half_saturation)
 
 
-def _saturation_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Any, Any, Any]) -> tuple[Array, Array]:
-    """dH = p / (1 + p)^2 (n dc / c - n dK / K + log(c/K) dn), p either power: AD takes a second one for it."""
+def _hill_jvp(primals: tuple[Array, Array, Array], tangents: tuple[Any, Any, Any]) -> tuple[Array, Array]:
+    """dH = p / (1 + p)^2 (n dc / c - n dK / K + log(c/K) dn), p the power of the value; AD would take another one."""
     concentration, half_saturation, exponent = primals
-    _, power = _power_below_one(*primals)
+    above, ratio = _ratio_below_one(concentration, half_saturation)
+    power = safe_power(ratio, exponent)
     empty = power <= 0
-    positive = jnp.where(empty, half_saturation, concentration)
     by_logarithm = power / ((1.0 + power) * (1.0 + power))
-    slopes = (
-        lambda: by_logarithm * exponent / positive,
+    slopes = (  # made where they are asked for: K and n are constants mostly
+        lambda: by_logarithm * exponent / jnp.where(empty, half_saturation, concentration),
         lambda: -by_logarithm * exponent / half_saturation,
-        lambda: by_logarithm * jnp.log(positive / half_saturation),
+        lambda: by_logarithm * jnp.where(above, -1.0, 1.0) * jnp.log(jnp.where(empty, 1.0, ratio)),
     )
-    present = [slope() * t for slope, t in zip(slopes, tangents, strict=True) if not isinstance(t, SymbolicZero)]
-    value = _saturation(*primals)
-    return value, sum(present, jnp.zeros_like(value))
+    changes = [slope() * t for slope, t in zip(slopes, tangents, strict=True) if not isinstance(t, SymbolicZero)]
+    value = _hill(*primals)
+    return value, sum(changes, jnp.zeros_like(value))
 
 
-_saturation.defjvp(_saturation_jvp, symbolic_zeros=True)
+_hill.defjvp(_hill_jvp, symbolic_zeros=True)
+_hill_traced_once = jax.jit(_hill)  # and differentiated once, for its many uses, as the decay functions below
 
 
 def positive_part(value: ArrayLike, smoothing: ArrayLike) -> Array:
@@ -219,9 +215,11 @@ def _deficit(decay: Array) -> Array:
 
 
 def _deficit_slope(decay: Array) -> Array:
-    """Derivative of the deficit d = z s, of what its value is made of: AD makes far more work of it.
+    """Derivative of the deficit d = z s, from the exponential and the series of its value.
 
-    d' = (1 - d - exp(-z)) / z, which is 1 - s (1 + z) by exp(-z) = 1 - z (1 - d)
+    d' = (1 - d - exp(-z)) / z,   which by exp(-z) = 1 - z (1 - d) is 1 - s (1 + z)
+
+    AD would differentiate every term of the series.
     """
     large, safe, small = _by_size(decay)
     closed = (_closed_mean(safe) - jnp.exp(-safe)) / safe
@@ -243,8 +241,8 @@ def _closed_mean(decay: Array) -> Array:
 
 
 def _deficit_series(decay: Array) -> Array:
-    """1/2! - z/3! + z^2/4! - ..., deficit over z, with all digits up to z = 1, where the closed form loses 2 / z."""
-    terms = 10 if jnp.finfo(decay.dtype).bits == 32 else 18
+    """s = 1/2! - z/3! + z^2/4! - ..., exact to round-off up to |z| = 1, where the closed form loses a factor 2 / z."""
+    terms = 10 if jnp.finfo(decay.dtype).bits == 32 else 18  # the first one left out is 1/12! or 1/20!
     coefficients = [(-1.0) ** k / math.factorial(k + 2) for k in range(terms)]
     series = jnp.full_like(decay, coefficients[-1])
     for coefficient in reversed(coefficients[:-1]):

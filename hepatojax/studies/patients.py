@@ -81,6 +81,7 @@ class PatientProgram:
 
         Raises:
             StudyError: the leading axes differ.
+            ValueError: see `Program.outputs`.
         """
         count = _patients(inputs)
         places = np.broadcast_to(np.asarray(x, float), (count, len(self.program.variables)))
@@ -94,8 +95,7 @@ class PatientProgram:
 
     @cached_property
     def _compiled(self) -> Callable[..., PatientGradients]:
-        options = dict(self.program.compiler_options or {}) or None
-        return jax.jit(jax.vmap(self._one), compiler_options=options)
+        return self.program.jit(jax.vmap(self._one))
 
     def _one(self, x: Array, inputs: Any) -> PatientGradients:
         """Values and Jacobian of one patient."""

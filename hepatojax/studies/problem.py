@@ -23,7 +23,7 @@ from hepatojax.numerics.segments import segments_of
 from hepatojax.simulate import simulate, whole_steps
 from hepatojax.state import LiverState
 from hepatojax.studies.objective import Aim, Course, Limit, StudyError
-from hepatojax.studies.program import Outcome, Program, joined
+from hepatojax.studies.program import OTHER_PRECISION, Outcome, Program, joined
 from hepatojax.studies.variables import Variable, check_variables, dosed, rows_in_use
 from hepatojax.therapy.product import CellProduct
 from hepatojax.therapy.schedule import DoseSchedule
@@ -135,14 +135,13 @@ class DoseProblem:
         """The problem as its solvers see it; limits that take no simulation come last."""
         rows, (simulated, closed) = self._rows, self._limits
         numerics = self.model.numerics
-        other = "float64" if numerics.precision == "float32" else "float32"
         return Program(
             self._outcome,
             (self.model, self.state, self.schedule),
             tuple(variable.name for variable in self.variables),
             tuple(name for limit in (*simulated, *closed) for name in limit.names(rows)),
             self._closed_excess if closed else None,
-            (*in_precision(self.model, self.state, other), self.schedule),
+            (*in_precision(self.model, self.state, OTHER_PRECISION[numerics.precision]), self.schedule),
             numerics.precision,
             COMPILER_OPTIONS.get(jax.default_backend()),
         )

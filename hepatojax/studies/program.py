@@ -23,6 +23,7 @@ from hepatojax.status import Status
 from hepatojax.studies.batch import RUNS_AT_ONCE
 
 ROUND_OFF = {"float32": 1e-5, "float64": 1e-12}
+OTHER_PRECISION = {"float32": "float64", "float64": "float32"}
 FORWARD, REVERSE = "forward", "reverse"
 
 Numbers = Array | np.ndarray
@@ -116,7 +117,7 @@ class Program:
     @cached_property
     def other_precision(self) -> Program:
         """The same problem in the other precision, compiled once like this one."""
-        other = "float64" if self.precision == "float32" else "float32"
+        other = OTHER_PRECISION[self.precision]
         return dataclasses.replace(self, inputs=self.twin, twin=self.inputs, precision=other)
 
     def beside(self, function: Callable[..., Outcome], closed: Callable[..., Array], more: Any) -> Program:
@@ -200,7 +201,7 @@ class Program:
             The objective and the simulated limits, (`simulated`,), and the `Status` code.
 
         Raises:
-            ValueError: as many limits as are simulated have no name.
+            ValueError: the limits that are simulated are more or fewer than those with a name.
         """
         outcome = self.function(x, inputs)
         if outcome.limits.shape[0] != self.simulated - 1:
@@ -237,7 +238,16 @@ class Program:
         seeds = jnp.zeros((self._rows(mode), width)).at[0].set(jnp.asarray(seed, jnp.float64))
         return np.asarray(self._products(jnp.asarray(x, jnp.float64), seeds, self.inputs, mode)[0])
 
-    def _jit(self, function: Callable, **how: Any) -> Callable:
+    def jit(self, function: Callable, **how: Any) -> Callable:
+        """A function compiled as this program is.
+
+        Args:
+            function: to be compiled.
+            **how: further options of `jax.jit`.
+
+        Returns:
+            The compiled function.
+        """
         return jax.jit(function, compiler_options=dict(self.compiler_options or {}) or None, **how)
 
     def _rows(self, mode: str) -> int:
@@ -255,15 +265,15 @@ class Program:
 
     @cached_property
     def _one(self) -> Callable[..., Outcome]:
-        return self._jit(self._whole)
+        return self.jit(self._whole)
 
     @cached_property
     def _many(self) -> Callable[..., Outcome]:
-        return self._jit(jax.vmap(self._whole, in_axes=(0, None)))
+        return self.jit(jax.vmap(self._whole, in_axes=(0, None)))
 
     @cached_property
     def _compiled(self) -> Callable[..., tuple[Outcome, Array]]:
-        return self._jit(self._seeded, static_argnums=3)
+        return self.jit(self._seeded, static_argnums=3)
 
     def _products(self, x: Array, seeds: Array, inputs: Any, mode: str) -> Array:
         return self._compiled(x, seeds, inputs, mode)[1]

@@ -43,11 +43,20 @@ def test_prolongation_is_the_transpose_of_restriction():
 def test_cycle_is_symmetric_and_positive(shape):
     faces, sink, u = problem(shape)
     plan = coarsening_plan(shape, (1.0, 1.0, 1.0), coarsest_cells=40)
-    hierarchy = jax.jit(build_hierarchy, static_argnames="plan")(faces, faces, sink, plan=plan)
+    hierarchy = jax.jit(build_hierarchy, static_argnames="plan")(faces, None, sink, plan=plan)
     v = jnp.asarray(np.random.default_rng(2).standard_normal(shape))
     cycle = jax.jit(v_cycle)
     np.testing.assert_allclose(jnp.vdot(v, cycle(hierarchy, u)), jnp.vdot(u, cycle(hierarchy, v)), rtol=1e-10)
     assert jnp.vdot(u, cycle(hierarchy, u)) > 0
+
+
+def test_diffusion_given_once_is_as_given_both_ways():
+    faces, sink, _ = problem((6, 9, 11))
+    plan = coarsening_plan((6, 9, 11), (1.0, 1.0, 1.0), coarsest_cells=40)
+    build = jax.jit(build_hierarchy, static_argnames="plan")
+    once, twice = (build(faces, other, sink, plan=plan) for other in (None, faces))
+    for one, other in zip(jax.tree.leaves(once), jax.tree.leaves(twice), strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 1), (1, 1, 12), (1, 17, 23), (9, 10, 11)])

@@ -36,7 +36,7 @@ def matrices():
 
     @jax.jit
     def all_three(faces, sink):
-        hierarchy = build_hierarchy(faces, faces, sink, PLAN)
+        hierarchy = build_hierarchy(faces, None, sink, PLAN)
         fine, coarse = hierarchy.operators[:2]
         return of(fine, SHAPE), of(coarse, COARSE), of(partial(v_cycle, hierarchy), SHAPE)
 

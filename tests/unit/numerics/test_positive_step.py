@@ -13,6 +13,9 @@ from hepatojax.numerics.positive_step import connected_groups, predict_middle, s
 from hepatojax.numerics.safe_math import decay_deficit, decay_mean
 from hepatojax.parameters.registry import load_parameters
 
+PAIRS = ((1, 0), (0, 1), (2, 0), (2, 1), (0, 2), (3, 2))  # target, source of some transfers
+MODES = {"forward": jax.jacfwd, "reverse": jax.jacrev, "second": lambda f: jax.jacfwd(jax.jacrev(f))}
+
 
 def chain(y):
     """A nonlinear cycle a -> b -> c -> a with division b -> 2a, death of c, and a partnerless d fed by c."""
@@ -331,9 +334,6 @@ def test_moments_of_an_even_inflow():
     np.testing.assert_allclose([whole.amount, whole.mean, whole.early], [1.0, 1 / 2, 1 / 3], rtol=1e-6)
 
 
-PAIRS = ((1, 0), (0, 1), (2, 0), (2, 1), (0, 2), (3, 2))  # target, source
-
-
 def transfers_by_matrix(v):
     """Solution of the same balance by LU of the whole matrix; v holds what stays, the transfers and the right side."""
     matrix = jnp.diag(v[:4])
@@ -348,9 +348,9 @@ def transfers_eliminated(v):
 
 
 @pytest.mark.parametrize("size", [1e-3, 1.0, 1e3])
-@pytest.mark.parametrize("mode", [jax.jacfwd, jax.jacrev, lambda f: jax.jacfwd(jax.jacrev(f))])
+@pytest.mark.parametrize("mode", MODES)
 def test_derivatives_of_eliminated_transfers_are_those_of_their_matrix(mode, size):
     numbers = np.random.default_rng(4).uniform(0.5, 1.5, 14)
     numbers[4:10] *= size
-    found, exact = (mode(f)(jnp.asarray(numbers)) for f in (transfers_eliminated, transfers_by_matrix))
+    found, exact = (MODES[mode](f)(jnp.asarray(numbers)) for f in (transfers_eliminated, transfers_by_matrix))
     np.testing.assert_allclose(found, exact, rtol=1e-10, atol=1e-13)

@@ -98,23 +98,22 @@ def test_hill_is_half_at_half_saturation_and_complementary_in_the_inverse_ratio(
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("exponent", [0.7, 1.5, 4.0])
-def test_hill_has_its_slopes_by_all_three_numbers_from_far_below_to_far_above(dtype, exponent):
-    """In units of the largest slope nearby: log(c/K) has few digits where c is close to K."""
-    c, half, n = jnp.asarray(np.geomspace(1e-4, 1e4, 101), dtype), jnp.asarray(0.3, dtype), jnp.asarray(exponent, dtype)
+def test_hill_has_its_slopes_by_all_three_numbers_below_half_saturation(dtype, exponent):
+    """log(c/K) has few digits where c is close to K, so that the slope by n has an absolute tolerance."""
+    c, half, n = jnp.asarray(np.geomspace(1e-4, 0.3, 51), dtype), jnp.asarray(0.3, dtype), jnp.asarray(exponent, dtype)
     by_all = jax.vmap(jax.grad(lambda *numbers: hill(*numbers), argnums=(0, 1, 2)), in_axes=(0, None, None))
     exact = np.asarray([[float(d) for d in dense.hill_slopes(float(v), float(half), float(n))] for v in c]).T
     for found, slope_of, atol in zip(by_all(c, half, n), exact, (0.0, 0.0, digits(dtype, 2.0)), strict=True):
         np.testing.assert_allclose(found, slope_of, rtol=digits(dtype, 8.0), atol=atol)
 
 
-@pytest.mark.parametrize("which", [0, 1, 2])
-def test_hill_has_its_second_derivatives_in_both_modes(which):
+@pytest.mark.parametrize("numbers", [[0.2, 0.3, 2.0], [0.9, 0.3, 1.7], [0.3, 0.3, 4.0]])
+def test_hill_has_its_second_derivatives_in_both_modes(numbers):
     """Against AD of c^n / (K^n + c^n), which is sound away from zero."""
-    plain = jax.hessian(lambda v: v[0] ** v[2] / (v[1] ** v[2] + v[0] ** v[2]))
-    for numbers in ([0.2, 0.3, 2.0], [0.9, 0.3, 1.7], [0.3, 0.3, 4.0]):
-        numbers, pick = jnp.asarray(numbers), lambda v: hill(v[0], v[1], v[2])
-        for second in (jax.jacfwd(jax.grad(pick)), jax.jacrev(jax.grad(pick)), jax.jacfwd(jax.jacfwd(pick))):
-            np.testing.assert_allclose(second(numbers)[which], plain(numbers)[which], rtol=1e-12, atol=1e-13)
+    numbers, ours = jnp.asarray(numbers), lambda v: hill(v[0], v[1], v[2])
+    exact = jax.hessian(lambda v: v[0] ** v[2] / (v[1] ** v[2] + v[0] ** v[2]))(numbers)
+    for second in (jax.jacfwd(jax.grad(ours)), jax.jacrev(jax.grad(ours)), jax.jacfwd(jax.jacfwd(ours))):
+        np.testing.assert_allclose(second(numbers), exact, rtol=1e-12, atol=1e-13)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
