@@ -1,6 +1,7 @@
 """Operators and fluxes once more as dense matrices and loops over faces, in NumPy; slow and obvious."""
 
 from decimal import Decimal, getcontext
+from fractions import Fraction
 
 import jax
 import jax.numpy as jnp
@@ -117,6 +118,17 @@ def divergence(flux):
             total[below] += flux[axis][below]
             total[above] -= flux[axis][below]
     return total
+
+
+def solved_exactly(matrix, rhs):
+    """Solution of a linear system of rational numbers, by elimination without round-off; no pivot may vanish."""
+    rows = [[Fraction(a) for a in row] + [Fraction(b)] for row, b in zip(matrix, rhs, strict=True)]
+    for pivot, lead in enumerate(rows):
+        rows[pivot] = lead = [a / lead[pivot] for a in lead]
+        for i, row in enumerate(rows):
+            if i != pivot:
+                rows[i] = [a - row[pivot] * b for a, b in zip(row, lead, strict=True)]
+    return [row[-1] for row in rows]
 
 
 def decay_mean(z):
