@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float
 from hepatojax.studies.batch import RUNS_AT_ONCE
 from hepatojax.studies.objective import StudyError
 from hepatojax.studies.problem import DoseProblem, program_of
-from hepatojax.studies.program import FORWARD, Linearised, Numbers, Outcome, Program, joined
+from hepatojax.studies.program import Linearised, Numbers, Outcome, Program
 
 
 class PatientGradients(NamedTuple):
@@ -98,19 +98,7 @@ class PatientProgram:
         return self.program.jit(jax.vmap(self._one))
 
     def _one(self, x: Array, inputs: Any) -> PatientGradients:
-        """Values and Jacobian of one patient."""
-        program = self.program
-
-        def outputs(x: Array) -> tuple[Array, tuple[Array, Array]]:
-            values, status = program.outputs(x, inputs)
-            return values, (values, status)
-
-        differentiate = jax.jacfwd if program.mode == FORWARD else jax.jacrev
-        jacobian, (values, status) = differentiate(outputs, has_aux=True)(x)
-        if program.closed is not None:
-            values = joined(values, program.closed(x, inputs))
-            jacobian = jnp.concatenate([jacobian, jax.jacfwd(program.closed)(x, inputs)])
-        return PatientGradients(Outcome(values[0], values[1:], status), jacobian)
+        return PatientGradients(*self.program.differentiated(x, inputs))
 
 
 def stacked(inputs: Sequence[Any]) -> Any:

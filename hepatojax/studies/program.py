@@ -208,6 +208,19 @@ class Program:
             raise ValueError(f"{outcome.limits.shape[0]} limits are simulated, {self.simulated - 1} have a name")
         return joined(outcome.objective[None], outcome.limits), outcome.status
 
+    def differentiated(self, x: Array, inputs: Any) -> Linearised:
+        """`linearise` of any inputs, traced, to be mapped over several of them.
+
+        Args:
+            x: in 0..1 [-], (n,).
+            inputs: of the structure of those of this program.
+
+        Returns:
+            The outcome, and the derivatives of objective and limits by x, (1 + c, n).
+        """
+        outcome, products = self._seeded(x, jnp.eye(self._rows(self.mode)), inputs, self.mode)
+        return _whole_jacobian(outcome, products, self.mode, self.closed and self._closed_linearised(x, inputs))
+
     def push(self, x: ArrayLike, direction: ArrayLike) -> Float[np.ndarray, " m"]:
         """Derivative of every output that takes a simulation along a direction, in forward mode.
 
@@ -280,18 +293,16 @@ class Program:
 
     def _linearised(self, x: Array, seeds: Array, inputs: Any, mode: str) -> Linearised:
         outcome, products = self._compiled(x, seeds, inputs, mode)
-        jacobian = products.T if mode == FORWARD else products
-        if self.closed is not None:
-            excess, slopes = self._closed_compiled(x, inputs)
-            outcome = outcome._replace(limits=joined(outcome.limits, excess))
-            jacobian = jnp.concatenate([jacobian, slopes])
-        return Linearised(outcome, jacobian)
+        return _whole_jacobian(outcome, products, mode, self.closed and self._closed_compiled(x, inputs))
 
     @cached_property
     def _closed_compiled(self) -> Callable[..., tuple[Array, Array]]:
+        return jax.jit(self._closed_linearised)
+
+    def _closed_linearised(self, x: Array, inputs: Any) -> tuple[Array, Array]:
+        """Excess of the limits that take no simulation, and its Jacobian."""
         assert self.closed is not None
-        closed = self.closed
-        return jax.jit(lambda x, inputs: (closed(x, inputs), jax.jacfwd(closed)(x, inputs)))
+        return self.closed(x, inputs), jax.jacfwd(self.closed)(x, inputs)
 
     def _seeded(self, x: Array, seeds: Array, inputs: Any, mode: str) -> tuple[Outcome, Array]:
         """The outcome, and the products of the Jacobian with some seeds (r, .), of its transpose in reverse mode."""
@@ -303,6 +314,16 @@ class Program:
             values, back, status = jax.vjp(outputs, x, has_aux=True)
             products = jax.vmap(lambda seed: back(seed)[0])(seeds)
         return Outcome(values[0], values[1:], status), products
+
+
+def _whole_jacobian(outcome: Outcome, products: Array, mode: str, closed: tuple[Array, Array] | None) -> Linearised:
+    """All that a Jacobian's products with unit seeds tell, and below it the limits that take no simulation."""
+    jacobian = products.T if mode == FORWARD else products
+    if closed is None:
+        return Linearised(outcome, jacobian)
+    excess, slopes = closed
+    outcome = outcome._replace(limits=joined(outcome.limits, excess))
+    return Linearised(outcome, jnp.concatenate([jacobian, slopes]))
 
 
 def joined(*parts: Array) -> Float[Array, " c"]:
