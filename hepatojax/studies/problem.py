@@ -6,6 +6,7 @@ The numbers of the liver, its state and the schedule are the inputs of the progr
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -108,7 +109,7 @@ class DoseProblem:
         """
         return self.program.evaluate(x)
 
-    def multiples(self, x: ArrayLike, factors: ArrayLike) -> Outcome:
+    def multiples(self, x: ArrayLike, factors: Sequence[float]) -> Outcome:
         """What comes of the schedule at a place with every infusion times a factor, whether it is chosen or not.
 
         Args:

@@ -70,7 +70,7 @@ def test_multiples_are_the_outcomes_of_so_many_times_the_cells(problem):
     """The amount is a variable on a logarithmic scale over two decades, so that twice the cells are a place too."""
     twice = PLACE + np.asarray([0.0, np.log10(2.0) / 2.0])
     with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        found = problem.multiples(PLACE, np.asarray([0.0, 1.0, 2.0]))
+        found = problem.multiples(PLACE, (0.0, 1.0, 2.0))
         wanted = [problem.evaluate(place) for place in (PLACE, twice)]
     for number, outcome in enumerate(wanted, start=1):
         np.testing.assert_allclose(found.objective[number], outcome.objective, rtol=1e-9)
