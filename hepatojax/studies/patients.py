@@ -138,6 +138,7 @@ def patient_gradients(
 
     Raises:
         StudyError: see `stacked`.
+        ValueError: see `Program.outputs`.
     """
     return PatientProgram(problem, batch).linearise(x, stacked(inputs))
 

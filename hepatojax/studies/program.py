@@ -217,9 +217,13 @@ class Program:
 
         Returns:
             The outcome, and the derivatives of objective and limits by x, (1 + c, n).
+
+        Raises:
+            ValueError: see `outputs`.
         """
         outcome, products = self._seeded(x, jnp.eye(self._rows(self.mode)), inputs, self.mode)
-        return _whole_jacobian(outcome, products, self.mode, self.closed and self._closed_linearised(x, inputs))
+        closed = None if self.closed is None else self._closed_linearised(x, inputs)
+        return _whole_jacobian(outcome, products, self.mode, closed)
 
     def push(self, x: ArrayLike, direction: ArrayLike) -> Float[np.ndarray, " m"]:
         """Derivative of every output that takes a simulation along a direction, in forward mode.
@@ -293,7 +297,8 @@ class Program:
 
     def _linearised(self, x: Array, seeds: Array, inputs: Any, mode: str) -> Linearised:
         outcome, products = self._compiled(x, seeds, inputs, mode)
-        return _whole_jacobian(outcome, products, mode, self.closed and self._closed_compiled(x, inputs))
+        closed = None if self.closed is None else self._closed_compiled(x, inputs)
+        return _whole_jacobian(outcome, products, mode, closed)
 
     @cached_property
     def _closed_compiled(self) -> Callable[..., tuple[Array, Array]]:
