@@ -72,7 +72,7 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
     Args:
         model: the patient's liver.
         fields: slow states and inputs, see `hepatojax.model.inputs`; (nz, ny, nx) or scalars.
-        guess: earlier solution; it starts the solvers and has no derivative.
+        guess: earlier solution; it starts the solvers and has no derivative, see `implicit_solution`.
 
     Returns:
         The quasi-steady fields, oxygen [mmHg], signals [nM], arrival [-]; the fields with what was derived on the way,
@@ -80,7 +80,6 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
 
     Reference: MODEL 2, 3, 4 and 6.
     """
-    guess = jax.lax.stop_gradient(guess)
     fields = structure(model, fields)
     perfusion, inflow = _circulate(model, fields, guess)
     dtype, scale = model.numerics.dtype, model.linear_scale(fields.liver_volume)
@@ -106,11 +105,12 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
     )
     solved = QuasiSteady(
         oxygen=fields.oxygen,
+        oxygen_guess=oxygen.following_mmHg,
         tissue={name: fields[name] for name in signals},
-        excess={name: lax.stop_gradient(signal.excess_nM) for name, signal in signals.items()},
+        excess={name: signal.excess_nM for name, signal in signals.items()},
         inlet={name: signal.inlet_nM.astype(jnp.float64) for name, signal in signals.items()},
         arrival=arrival.density,
-        carried=lax.stop_gradient(arrival.carried),  # like the excess a guess for the next solve, no more
+        carried=lax.stop_gradient(arrival.carried),  # a guess for the next solve, no more
         circulation=Circulation(
             pressure=perfusion.pressure,
             speed=superficial_speed(model.grid, flow, scale).astype(dtype),
@@ -181,7 +181,7 @@ def _breathe(model: LiverModel, fields: Fields, grid: Grid, flow: Flow, inflow: 
         fields.oxygen_demand,
         inlet,
         p.oxygen,
-        guess.oxygen,
+        guess.oxygen_guess,
         transport=model.numerics.transport,
         tolerance=model.numerics.tolerance,
     )

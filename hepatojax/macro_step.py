@@ -428,10 +428,11 @@ def advance(
     def one(state: LiverState) -> tuple[LiverState, StepReport]:
         return macro_step(model, state, schedule)
 
+    state = _apart(state)
     unsound = wrong_value(model.grid, state, lowest=-jnp.inf)  # it would spoil every solve; later ones end a step
     if every == count and not fields:  # a scan of one costs two more differentiations of its body
         state, reports = scan_steps(one, state, count, adjoint, checkpoints)
-        return state, (_told_first(unsound, reports), {})
+        return _apart(state), (_told_first(unsound, reports), {})
 
     def interval(state: LiverState, _: None) -> tuple[LiverState, tuple[StepReport, dict[str, Array]]]:
         state, reports = scan_steps(one, state, every, adjoint, checkpoints)
@@ -439,7 +440,12 @@ def advance(
 
     state, (reports, kept) = lax.scan(interval, state, None, length=count // every)
     reports = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), reports)
-    return state, (_told_first(unsound, reports), kept)
+    return _apart(state), (_told_first(unsound, reports), kept)
+
+
+def _apart(state: LiverState) -> LiverState:
+    """A state whose guesses hand on nothing, at either end of the scan."""
+    return state.replace(quasi_steady=state.quasi_steady.apart())
 
 
 def _told_first(unsound: Failure, reports: StepReport) -> StepReport:

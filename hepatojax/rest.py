@@ -95,7 +95,7 @@ def derive_rest(model: LiverModel) -> Rest:
     model = dataclasses.replace(model, numerics=precise, lobule_share=1.0)
     start = first_guess(model)
     given = (model, start.solved)
-    flat, (solved, change) = implicit_solution(_imbalance, _settle, _solve_balances, given, _flat(start))
+    flat, _, (solved, change) = implicit_solution(_imbalance, _settle, _solve_balances, given, _flat(start))
     still = _unflat(given, flat)
     return dataclasses.replace(still, solved=solved, change=change, lowest=_lowest(model, still.constants))
 
@@ -136,7 +136,11 @@ def _settle(
 
 
 def _solve_balances(
-    given: tuple[LiverModel, QuasiSteady], flat: Float[Array, " n"], right: Float[Array, " n"], transposed: bool
+    given: tuple[LiverModel, QuasiSteady],
+    flat: Float[Array, " n"],
+    right: Float[Array, " n"],
+    _: Float[Array, " n"],
+    transposed: bool,
 ) -> tuple[Float[Array, " n"], Array]:
     """(1 - S)^-1 r for the linearised sweep S, by the series r + S r + S^2 r + ..., which falls as the sweeps do."""
     sweep = partial(_swept, given)
@@ -248,6 +252,7 @@ def first_guess(model: LiverModel) -> Rest:
     }
     solved = QuasiSteady(
         oxygen=40.0 * one,
+        oxygen_guess=40.0 * one,
         tissue=dict.fromkeys(SIGNALS, none),
         excess={name: jnp.zeros((2, *shape)) for name in SIGNALS},
         inlet=dict.fromkeys(SIGNALS, jnp.zeros(())),
@@ -284,7 +289,7 @@ def _sweep(model: LiverModel, rest: Rest) -> Rest:
     rest = dataclasses.replace(rest, voxel={**rest.voxel, **_held(model)})
     fields = _fields(model, rest)
     model = dataclasses.replace(model, rest_resistance=rest.resistance)
-    solved, fields, _ = solve_quasi_steady(model, fields, rest.solved)
+    solved, fields, _ = solve_quasi_steady(model, fields, rest.solved.apart())
     biology = model.parameters.biology
     constants = {**rest.constants, **rest_responses(fields, biology)}
     fields = respond(model, fields.with_(constants), solved)

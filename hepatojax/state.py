@@ -6,8 +6,10 @@ solvers and the predictor of the next step: with them a run goes on from a check
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
+from jax import lax
 from jaxtyping import Array, Float, Int
 
 from hepatojax.mechanism import pytree
@@ -38,9 +40,9 @@ class QuasiSteady:
 
     Attributes:
         oxygen: partial pressure [mmHg], (nz, ny, nx).
+        oxygen_guess: the same, zero outside the tissue, as the guess of the next solve [mmHg], (nz, ny, nx).
         tissue: signal -> field [nM], (nz, ny, nx).
-        excess: signal -> both phases over the inlet [nM], (2, nz, ny, nx); a guess for the next solve, without
-            derivative.
+        excess: signal -> both phases over the inlet [nM], (2, nz, ny, nx); the guess of the next solve.
         inlet: signal -> plasma level of the body [nM].
         arrival: where cells from the blood adhere, volume mean 1 [-], (nz, ny, nx).
         carried: cells left in the blood over those in the inlet [-], (nz, ny, nx); a guess, without derivative.
@@ -48,12 +50,18 @@ class QuasiSteady:
     """
 
     oxygen: Float[Array, "nz ny nx"]
+    oxygen_guess: Float[Array, "nz ny nx"]
     tissue: dict[str, Float[Array, "nz ny nx"]]
     excess: dict[str, Float[Array, "2 nz ny nx"]]
     inlet: dict[str, Float[Array, ""]]
     arrival: Float[Array, "nz ny nx"]
     carried: Float[Array, "nz ny nx"]
     circulation: Circulation
+
+    def apart(self) -> QuasiSteady:
+        """The same, with guesses that hand on nothing; for the ends of a chain of solves, see `implicit_solution`."""
+        guesses = {name: lax.stop_gradient(getattr(self, name)) for name in ("oxygen_guess", "excess")}
+        return replace(self, **guesses)
 
 
 @pytree

@@ -8,7 +8,7 @@ zero, so that a solve that cannot go on ends as not converged and not as a NaN.
 from __future__ import annotations
 
 import operator
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -73,6 +73,35 @@ def _guarded(numerator: Array, denominator: Array) -> Array:
     """numerator / denominator, and zero where the denominator is exactly zero."""
     nonzero = denominator != 0
     return jnp.where(nonzero, numerator / jnp.where(nonzero, denominator, 1), 0)
+
+
+def best_start(apply: Callable[[Unknown], Unknown], directions: Sequence[Unknown], rhs: Unknown) -> Unknown:
+    """The combination of a few directions that leaves the smallest residual of A x = b.
+
+    The product with each direction is made orthogonal to those before it. One of which only rounding is left by that
+    counts as zero.
+
+    Args:
+        apply: x -> A x, from and to the structure of the unknown.
+        directions: each of the structure of the unknown, at least one; zeros gain nothing.
+        rhs: b [unit of A x].
+
+    Returns:
+        x, of the structure of the unknown.
+    """
+    noise = (100.0 * float(jnp.finfo(jax.tree.leaves(rhs)[0].dtype).eps)) ** 2
+    x, rest, before = jax.tree.map(jnp.zeros_like, rhs), rhs, []
+    for z in directions:
+        w = apply(z)
+        whole = dot(w, w)
+        for earlier, product in before:
+            share = _guarded(dot(product, w), dot(product, product))
+            z, w = _plus(z, -share, earlier), _plus(w, -share, product)
+        left = dot(w, w)
+        length = jnp.where(left > noise * whole, _guarded(dot(w, rest), left), 0.0)
+        x, rest = _plus(x, length, z), _plus(rest, -length, w)
+        before.append((z, w))
+    return x
 
 
 def conjugate_gradient(

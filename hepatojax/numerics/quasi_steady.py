@@ -10,6 +10,7 @@ Reference: NUMERICS decisions 4 and 9.
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
+from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
 from hepatojax.numerics.fusion import computed_once
@@ -28,10 +30,12 @@ SOLUTION = "quasi_steady"  # name under which a checkpoint policy keeps solution
 def implicit_solution(
     residual: Callable[[Any, Unknown], Unknown],
     solve: Callable[[Any, Unknown], tuple[Unknown, Any]],
-    linear_solve: Callable[[Any, Unknown, Unknown, bool], tuple[Unknown, Array]],
+    linear_solve: Callable[[Any, Unknown, Unknown, Unknown, bool], tuple[Unknown, Array]],
     parameters: Any,
     guess: Unknown,
-) -> tuple[Unknown, Any]:
+    *,
+    handed_on: bool = False,
+) -> tuple[Unknown, Unknown, Any]:
     """Solve r(parameters, x) = 0 and carry both modes of differentiation through it.
 
         dx = - (dr/dx)^-1 (dr/dparameters) dparameters
@@ -40,42 +44,94 @@ def implicit_solution(
     unknown x is a field, or a tuple of fields. None of the three functions may close over a traced value: all arrays
     pass through `parameters`.
 
+    A guess has no derivative, so its tangent and its cotangent are free: a guess that is handed on from solve to solve
+    takes the tangent along to where the next one starts, and the cotangent back to where the one before starts.
+
     Args:
         residual: (parameters, x) -> r, the very discrete equations.
         solve: (parameters, guess) -> (x, info); info is a pytree of statistics without derivative.
-        linear_solve: (parameters, x, rhs, transposed) -> (dr/dx)^-1 rhs or (dr/dx)^-T rhs, linear in a right-hand side
-            that comes with entries of size 1, and whether it converged: a derivative that did not is NaN.
+        linear_solve: (parameters, x, rhs, start, transposed) -> (dr/dx)^-1 rhs or (dr/dx)^-T rhs, linear in a
+            right-hand side that comes with entries of size 1, from the answer of another solve or zeros; and whether
+            it converged: a derivative that did not is NaN.
         parameters: any pytree of arrays; all that a derivative may touch.
-        guess: x to start from; has no derivative.
+        guess: x to start from.
+        handed_on: whether the guess is what an earlier solve gave for it. Where the first of them comes from and where
+            the last one goes `lax.stop_gradient` must stand, lest starts be taken for derivatives.
 
     Returns:
-        x and info, as `solve` gave them.
+        x; x once more, the guess of the next solve; and info, as `solve` gave it.
 
     Reference: NUMERICS decision 9.
     """
 
     @jax.custom_jvp
     def solution(parameters, guess):
-        return solve(parameters, guess)
+        x, info = solve(parameters, guess)
+        return x, x, info
 
-    @solution.defjvp
     def solution_jvp(primals, tangents):
         parameters, guess = primals
-        x, info = solution(parameters, guess)
+        x, _, info = solution(parameters, guess)
         x = checkpoint_name(x, SOLUTION)
-        right = jax.jvp(lambda p: residual(p, x), (parameters,), (tangents[0],))[1]
+        moved = jax.tree.map(_instantiated, tangents[0], is_leaf=_is_zero)
+        right = jax.jvp(lambda p: residual(p, x), (parameters,), (moved,))[1]
+        tangents = _answers(partial(residual, parameters), partial(linear_solve, parameters), x, right, tangents[1])
+        return (x, x, info), (*tangents, jax.tree.map(_no_tangent, info))
+
+    solution.defjvp(solution_jvp, symbolic_zeros=True)
+    return solution(parameters, guess if handed_on else lax.stop_gradient(guess))
+
+
+def _answers(
+    residual: Callable[[Unknown], Unknown],
+    linear_solve: Callable[[Unknown, Unknown, Unknown, bool], tuple[Unknown, Array]],
+    x: Unknown,
+    right: Unknown,
+    start: Unknown,
+) -> tuple[Unknown, Unknown]:
+    """Tangents of x and of the guess of the next solve; a start that is a symbolic zero stands for none."""
+
+    def linearised(change: Unknown) -> Unknown:
+        return jax.jvp(residual, (x,), (change,))[1]
+
+    def answer(transposed: bool, rhs: Unknown, start: Unknown) -> Unknown:
+        return _of_unit_size(lambda b, s: linear_solve(x, b, s, transposed), rhs, start)
+
+    def answer_both(transposed: bool, given: tuple[Unknown, Unknown]) -> tuple[Unknown, Unknown]:
+        found = answer(transposed, *given)
+        return found, found
+
+    rhs = jax.tree.map(jnp.negative, right)
+    if any(_is_zero(leaf) for leaf in jax.tree.leaves(start, is_leaf=_is_zero)):
+        zero = jax.tree.map(jnp.zeros_like, x)
         tangent = lax.custom_linear_solve(
-            lambda v: jax.jvp(lambda y: residual(parameters, y), (x,), (v,))[1],
-            jax.tree.map(jnp.negative, right),
-            solve=lambda _, b: _of_unit_size(lambda r: linear_solve(parameters, x, r, False), b),
-            transpose_solve=lambda _, b: _of_unit_size(lambda r: linear_solve(parameters, x, r, True), b),
+            linearised,
+            rhs,
+            solve=lambda _, b: answer(False, b, zero),
+            transpose_solve=lambda _, b: answer(True, b, zero),
         )
-        return (x, info), (tangent, jax.tree.map(_no_tangent, info))
+        return tangent, tangent
+    return lax.custom_linear_solve(
+        lambda both: (linearised(both[0]), both[1]),
+        (rhs, start),
+        solve=lambda _, given: answer_both(False, given),
+        transpose_solve=lambda _, given: answer_both(True, given),
+    )
 
-    return solution(parameters, guess)
+
+def _is_zero(tangent: Any) -> bool:
+    return isinstance(tangent, SymbolicZero)
 
 
-def _of_unit_size(solve: Callable[[Unknown], tuple[Unknown, Array]], rhs: Unknown) -> Unknown:
+def _instantiated(tangent: Any) -> Any:
+    """A tangent as an array, where it is known to be zero too."""
+    if not _is_zero(tangent):
+        return tangent
+    numbers = np if tangent.dtype == jax.dtypes.float0 else jnp
+    return numbers.zeros(tangent.shape, tangent.dtype)
+
+
+def _of_unit_size(solve: Callable[[Unknown, Unknown], tuple[Unknown, Array]], rhs: Unknown, start: Unknown) -> Unknown:
     """Solve for a right-hand side of any size: the squares of a small cotangent would vanish in float32.
 
     NaN where the solve stopped short, since no status leaves a reverse pass. A right-hand side that is nothing but
@@ -84,7 +140,7 @@ def _of_unit_size(solve: Callable[[Unknown], tuple[Unknown, Array]], rhs: Unknow
     rhs = computed_once(rhs)
     largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(rhs)]))
     size = jnp.where(largest > 0, largest, 1.0)
-    solved, converged = solve(jax.tree.map(lambda b: b / size, rhs))
+    solved, converged = solve(*jax.tree.map(lambda b: b / size, (rhs, start)))
     return jax.tree.map(lambda x: jnp.where(converged, size * x, jnp.nan), solved)
 
 

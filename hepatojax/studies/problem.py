@@ -214,7 +214,10 @@ def in_precision(model: LiverModel, state: LiverState, precision: str) -> tuple[
 
     solved = state.quasi_steady
     circulation = dataclasses.replace(solved.circulation, speed=cast(solved.circulation.speed))
-    fields = {name: cast(getattr(solved, name)) for name in ("oxygen", "tissue", "excess", "arrival", "carried")}
+    fields = {
+        name: cast(getattr(solved, name))
+        for name in ("oxygen", "oxygen_guess", "tissue", "excess", "arrival", "carried")
+    }
     solved = dataclasses.replace(solved, circulation=circulation, **fields)
     return dataclasses.replace(model, numerics=numerics), state.replace(voxel=cast(state.voxel), quasi_steady=solved)
 

@@ -275,11 +275,11 @@ def positive_solution(
         s = solve_transport(build_hierarchy(*fluxes, plan), rhs, guess, tolerance=tolerance)
         return jnp.where(s.value > 0, s.value, 0.0), (s.iterations, s.residual, s.converged, s.worst_cell)
 
-    def linear_solve(parameters: Any, _: Array, rhs: Array, transposed: bool) -> tuple[Array, Array]:
+    def linear_solve(parameters: Any, _: Array, rhs: Array, start: Array, transposed: bool) -> tuple[Array, Array]:
         matrix = build_hierarchy(*equations(parameters)[0], plan)
         matrix = matrix.transposed if transposed else matrix
-        s = solve_transport(matrix, rhs, jnp.zeros_like(rhs), tolerance=adjoint_tolerance(rhs.dtype))
+        s = solve_transport(matrix, rhs, start, tolerance=adjoint_tolerance(rhs.dtype))
         return s.value, s.converged
 
-    x, evidence = implicit_solution(residual, solve, linear_solve, parameters, guess)
+    x, _, evidence = implicit_solution(residual, solve, linear_solve, parameters, guess)
     return Verified(x, *evidence)

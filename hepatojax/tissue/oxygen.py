@@ -20,6 +20,7 @@ from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree, static
 from hepatojax.numerics.grid import AXES, Grid
+from hepatojax.numerics.linear_solve import best_start
 from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan
 from hepatojax.numerics.operators import Faces, Operator, divergence, upper_neighbour
 from hepatojax.numerics.quasi_steady import implicit_solution
@@ -70,6 +71,7 @@ class Oxygen:
 
     Attributes:
         mmHg: partial pressure [mmHg], (nz, ny, nx).
+        following_mmHg: the same, the guess of the next solve [mmHg], (nz, ny, nx).
         content_mM: free and bound [mM], (nz, ny, nx).
         uptake_mM_s: per tissue volume [mM/s], (nz, ny, nx).
         inlet_mM: content of the blood that enters [mM].
@@ -85,6 +87,7 @@ class Oxygen:
     """
 
     mmHg: Float[Array, "nz ny nx"]
+    following_mmHg: Float[Array, "nz ny nx"]
     content_mM: Float[Array, "nz ny nx"]
     uptake_mM_s: Float[Array, "nz ny nx"]
     inlet_mM: Float[Array, ""]
@@ -268,13 +271,19 @@ def _closed(flux: Faces) -> Faces:
     return tuple(jnp.zeros_like(q) for q in flux)
 
 
-def _content_change(problem: _Problem, x: _Point, rhs: Array, tolerance: ArrayLike, transposed: bool) -> Verified:
-    """The content change du that answers (d balance / d content) du = rhs, or the transposed system."""
+def _content_change(
+    problem: _Problem, x: _Point, rhs: Array, tolerance: ArrayLike, transposed: bool, earlier: Array | None = None
+) -> Verified:
+    """The content change du that answers (d balance / d content) du = rhs, or the transposed system.
+
+    It starts from the best multiple of an earlier one, or from zero.
+    """
     operator, matrix = problem.jacobian(x)
     if transposed:
         operator, matrix = operator.transposed, matrix.transposed
     solve = krylov(operator, partial(one_cycle, matrix))
-    return solve_verified(operator, matrix.finest, solve, rhs, jnp.zeros_like(rhs), tolerance=tolerance)
+    start = jnp.zeros_like(rhs) if earlier is None else best_start(operator, (earlier,), rhs)
+    return solve_verified(operator, matrix.finest, solve, rhs, start, tolerance=tolerance)
 
 
 class _State(NamedTuple):
@@ -365,15 +374,15 @@ def solve_oxygen(
         worst = jnp.argmax(jnp.abs(s.imbalance))
         return s.x.mmHg, (s.newton, s.linear, s.norm / supply, worst, s.norm <= tolerance * supply)
 
-    def linear_solve(problem: _Problem, mmHg: Array, rhs: Array, transposed: bool) -> tuple[Array, Array]:
+    def linear_solve(problem: _Problem, mmHg: Array, rhs: Array, start: Array, transposed: bool) -> tuple[Array, Array]:
         x = _point(mmHg, problem.parameters)
-        rhs = rhs / x.slope if transposed else rhs
-        change = _content_change(problem, x, rhs, adjoint_tolerance(dtype), transposed)
+        rhs, start = (rhs / x.slope, start) if transposed else (rhs, start * x.slope)
+        change = _content_change(problem, x, rhs, adjoint_tolerance(dtype), transposed, start)
         return change.value if transposed else change.value / x.slope, change.converged
 
     guess = jnp.where(grid.active, jnp.asarray(guess_mmHg, dtype), 0.0)
-    mmHg, evidence = implicit_solution(residual, solve, linear_solve, problem, guess)
-    return _report(problem, grid, mmHg, evidence)
+    mmHg, following, evidence = implicit_solution(residual, solve, linear_solve, problem, guess, handed_on=True)
+    return _report(problem, grid, mmHg, following, evidence)
 
 
 def _problem(
@@ -389,7 +398,7 @@ def _problem(
     return _Problem(flow.astype(dtype), conductance, demand, inlet, p, limited, plan)
 
 
-def _report(problem: _Problem, grid: Grid, mmHg: Array, evidence: tuple) -> Oxygen:
+def _report(problem: _Problem, grid: Grid, mmHg: Array, following: Array, evidence: tuple) -> Oxygen:
     """The field with its ledger; every term is summed from the field by itself, so that their balance is a test."""
     newton, linear, residual, worst, converged = evidence
     carried = content(mmHg, problem.parameters)
@@ -398,6 +407,7 @@ def _report(problem: _Problem, grid: Grid, mmHg: Array, evidence: tuple) -> Oxyg
     outflow = total(problem.flow.outflow * carried)
     return Oxygen(
         mmHg=mmHg,
+        following_mmHg=following,
         content_mM=carried,
         uptake_mM_s=safe_ratio(taken, volume),
         inlet_mM=problem.inlet,

@@ -127,7 +127,7 @@ def solve_perfusion(
     start = jnp.zeros(lobule.grid.shape) if guess is None else guess
     spacing = lobule.grid.spacing_um
     plan = coarsening_plan(lobule.grid.shape, spacing, (USUAL_AXIAL_RATIO, 1.0, 1.0))
-    pressure, (iterations, residual, converged) = implicit_solution(
+    pressure, _, (iterations, residual, converged) = implicit_solution(
         PressureSystem.residual,
         partial(_solve, plan=plan, tolerance=tolerance),
         partial(_linear_solve, plan=plan, tolerance=tolerance),
@@ -163,7 +163,7 @@ def pressure_system(
         ratio[axis] * faces * _harmonic_mean(mobility, upper_neighbour(mobility, axis))
         for axis, faces in enumerate(lobule.grid.faces)
     )
-    return PressureSystem(conductance, lobule.inlet * mobility, lobule.outlet * mobility)
+    return computed_once(PressureSystem(conductance, lobule.inlet * mobility, lobule.outlet * mobility))
 
 
 def pressure_driven_flow(system: PressureSystem, pressure: Float[Array, "nz ny nx"]) -> Flow:
@@ -179,7 +179,7 @@ def pressure_driven_flow(system: PressureSystem, pressure: Float[Array, "nz ny n
         The flow [um3/s], each array (nz, ny, nx).
     """
     flux = tuple(t * (pressure - upper_neighbour(pressure, axis)) for axis, t in enumerate(system.conductance))
-    return Flow(flux, system.inlet * (1.0 - pressure), system.outlet * pressure)
+    return computed_once(Flow(flux, system.inlet * (1.0 - pressure), system.outlet * pressure))
 
 
 def _solve(system: PressureSystem, guess: Array, *, plan: Plan, tolerance: float) -> tuple[Array, tuple]:
@@ -192,11 +192,11 @@ def _solve(system: PressureSystem, guess: Array, *, plan: Plan, tolerance: float
 
 
 def _linear_solve(
-    system: PressureSystem, _: Array, rhs: Array, transposed: bool, *, plan: Plan, tolerance: float
+    system: PressureSystem, _: Array, rhs: Array, start: Array, transposed: bool, *, plan: Plan, tolerance: float
 ) -> tuple[Array, Array]:
     """A^-1 rhs; the operator is its own transpose."""
     sink = system.inlet + system.outlet
-    s = multigrid_solve(system.conductance, sink, rhs, jnp.zeros_like(rhs), plan, tolerance=tolerance)
+    s = multigrid_solve(system.conductance, sink, rhs, start, plan, tolerance=tolerance)
     return s.value, s.converged
 
 

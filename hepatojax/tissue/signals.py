@@ -25,7 +25,7 @@ from jaxtyping import Array, Float
 from hepatojax.mechanism import pytree, static
 from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import Grid
-from hepatojax.numerics.linear_solve import LinearSolution, dot
+from hepatojax.numerics.linear_solve import LinearSolution, best_start
 from hepatojax.numerics.multigrid import Hierarchy, Plan, build_hierarchy, coarsening_plan
 from hepatojax.numerics.operators import Faces, Operator, assemble
 from hepatojax.numerics.quasi_steady import implicit_solution
@@ -268,16 +268,6 @@ def _iterate(
     return lax.while_loop(lambda s: ~(s.norm <= s.target) & (s.sweeps < MAX_SWEEPS), step, start)
 
 
-def _even_start(apply: Callable[[Phases], Phases], inside: Array, rhs: Phases) -> Phases:
-    """The constant, in all tissue alike, that leaves the smallest residual.
-
-    A cotangent of the inlet is spread over the outflow, and without uptake a constant is all of its answer.
-    """
-    answered = apply((inside, inside))
-    even = safe_ratio(dot(answered, rhs), dot(answered, answered)) * inside
-    return even, even
-
-
 def _closed(problem: _Problem, s: _Progress) -> Phases:
     """The excess shifted by the constant, less than the tolerance, that closes the ledger of the whole domain."""
     tissue, plasma = s.excess
@@ -345,23 +335,25 @@ def solve_signal(
         worst = jnp.argmax(jnp.abs(s.imbalance[0]) + jnp.abs(s.imbalance[1]))
         return _closed(problem, s), (s.sweeps, s.iterations, safe_ratio(s.norm, made), s.norm <= s.target, worst)
 
-    def linear_solve(problem: _Problem, excess: Phases, rhs: Phases, transposed: bool) -> tuple[Phases, Array]:
-        system = _system(problem)
+    def linear_solve(
+        problem: _Problem, excess: Phases, rhs: Phases, start: Phases, transposed: bool
+    ) -> tuple[Phases, Array]:
+        system, inside = _system(problem), 1.0 - problem.outside
         loss = _loss(problem, problem.uptake_slope(excess[1] + problem.inlet(excess[1])))
         apply = partial(_jacobian, problem, system, loss, transposed=transposed)
         s = _iterate(
             system,
             lambda x: jax.tree.map(jnp.subtract, apply(x), rhs),
             lambda _, r, forcing: _answer(problem, system, loss, r, forcing, transposed),
-            _even_start(apply, 1.0 - problem.outside, rhs),
+            best_start(apply, ((inside, inside), start), rhs),
             adjoint_tolerance(dtype) * _one_norm(rhs),
             LINEAR,
         )
         return s.excess, s.norm <= s.target
 
     guess = tuple(jnp.asarray(guess_nM, dtype))
-    excess, evidence = implicit_solution(residual, solve, linear_solve, problem, guess)
-    return _report(problem, excess, evidence)
+    excess, following, evidence = implicit_solution(residual, solve, linear_solve, problem, guess, handed_on=True)
+    return _report(problem, excess, following, evidence)
 
 
 def _problem(
@@ -383,7 +375,7 @@ def _problem(
     )
 
 
-def _report(problem: _Problem, excess: Phases, evidence: tuple) -> Signal:
+def _report(problem: _Problem, excess: Phases, following: Phases, evidence: tuple) -> Signal:
     """Both phases with their ledger; inlet and sums in float64, each term from the field by itself."""
     sweeps, iterations, residual, converged, worst = evidence
     gained = total(problem.flow.outflow * excess[1])
@@ -395,7 +387,7 @@ def _report(problem: _Problem, excess: Phases, evidence: tuple) -> Signal:
     return Signal(
         tissue_nM=tissue,
         plasma_nM=plasma,
-        excess_nM=jnp.stack(excess),
+        excess_nM=jnp.stack(following),
         inlet_nM=inlet,
         outlet_nM=inlet + safe_ratio(gained, total(problem.flow.outflow)),
         secreted=total(problem.secretion),

@@ -22,10 +22,11 @@ def by_newton(residual, parameters, guess):
 
         return lax.fori_loop(0, 40, lambda _, carry: step(carry), (guess, jnp.zeros((), jnp.int32)))
 
-    def linear_solve(parameters, x, rhs, transposed):
+    def linear_solve(parameters, x, rhs, start, transposed):
         return rhs / slope(parameters, x), True
 
-    return implicit_solution(residual, solve, linear_solve, parameters, guess)
+    x, _, steps = implicit_solution(residual, solve, linear_solve, parameters, guess)
+    return x, steps
 
 
 def root(p, guess=1.0):
@@ -110,7 +111,7 @@ def linear():
         def solve(parameters, guess):
             return jnp.linalg.solve(matrix(parameters[0]), parameters[1]), ()
 
-        def back(parameters, x, rhs, transposed):
+        def back(parameters, x, rhs, start, transposed):
             a = matrix(parameters[0])
             return jnp.linalg.solve(a.T if transposed else a, rhs), True
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from hepatojax.numerics.linear_solve import bicgstab, conjugate_gradient
+from hepatojax.numerics.linear_solve import best_start, bicgstab, conjugate_gradient
 
 SIZE = 12
 SOLVERS = {"conjugate gradients": conjugate_gradient, "bicgstab": bicgstab}
@@ -229,3 +229,38 @@ def test_two_fields_are_solved_together_as_the_one_that_joins_them():
     )
     assert bool(pair.converged)
     np.testing.assert_allclose(jnp.concatenate(pair.value), np.linalg.solve(matrix, rhs), rtol=1e-9, atol=1e-10)
+
+
+@pytest.fixture(scope="module")
+def skew():
+    rng = np.random.default_rng(3)
+    return rng.standard_normal((6, 6)) + 4.0 * np.eye(6), rng.standard_normal((4, 6)), rng.standard_normal(6)
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_a_start_is_the_least_squares_combination_of_its_directions(skew, count):
+    a, directions, rhs = skew
+    directions = directions[:count]
+    weights = np.linalg.lstsq(a @ directions.T, rhs, rcond=None)[0]
+    found = best_start(lambda x: jnp.asarray(a) @ x, tuple(jnp.asarray(directions)), jnp.asarray(rhs))
+    np.testing.assert_allclose(found, weights @ directions, rtol=1e-12)
+
+
+def test_a_direction_that_adds_nothing_is_left_out(skew):
+    """A second one that is a multiple of the first but for rounding, and one of zeros."""
+    a, (first, *_), rhs = skew
+    single = [jnp.asarray(v, jnp.float32) for v in (first, first * (1.0 + 1e-7), 0.0 * first)]
+    apply = lambda x: jnp.asarray(a, jnp.float32) @ x  # noqa: E731
+    alone = best_start(apply, single[:1], jnp.asarray(rhs, jnp.float32))
+    np.testing.assert_allclose(best_start(apply, single, jnp.asarray(rhs, jnp.float32)), alone, rtol=1e-5)
+    assert (np.asarray(best_start(apply, single[2:], jnp.asarray(rhs, jnp.float32))) == 0.0).all()
+
+
+def test_a_start_of_two_fields_that_are_solved_together(skew):
+    """The answer itself among the directions is found."""
+    a, (one, two, *_), _ = skew
+    apply = lambda x: (jnp.asarray(a) @ x[0] + x[1], jnp.asarray(a.T) @ x[1])  # noqa: E731
+    answer = (jnp.asarray(one), jnp.asarray(two))
+    found = best_start(apply, ((jnp.ones(6), jnp.ones(6)), jax.tree.map(lambda v: 3.0 * v, answer)), apply(answer))
+    for got, wanted in zip(found, answer, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-12)
