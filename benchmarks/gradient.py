@@ -132,7 +132,7 @@ def diffused(matrix: Operator, reach: Array, start: Array) -> Array:
     return implicit_solution(
         residual=lambda p, x: matrix(x) + p[0] * (x - p[1]),
         solve=lambda p, guess: solve(p[0], p[0] * p[1], guess),
-        linear_solve=lambda p, _, rhs, transposed: solve(p[0], rhs, jnp.zeros_like(rhs)),  # symmetric
+        linear_solve=lambda p, _, rhs, start, transposed: solve(p[0], rhs, start),  # symmetric
         parameters=(1.0 / reach, start),
         guess=start,
     )[0]

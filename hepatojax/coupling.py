@@ -184,6 +184,7 @@ def _breathe(model: LiverModel, fields: Fields, grid: Grid, flow: Flow, inflow: 
         guess.oxygen_guess,
         transport=model.numerics.transport,
         tolerance=model.numerics.tolerance,
+        handed_on=True,
     )
 
 
@@ -208,6 +209,7 @@ def _signal(
             sources.body,
             this.guess,
             tolerance=model.numerics.tolerance,
+            handed_on=True,
         )
         return jnp.where(this.licenses, model.grid.mean(signal.tissue_nM), mean_tnf), signal
 

@@ -51,8 +51,8 @@ def implicit_solution(
         residual: (parameters, x) -> r, the very discrete equations.
         solve: (parameters, guess) -> (x, info); info is a pytree of statistics without derivative.
         linear_solve: (parameters, x, rhs, start, transposed) -> (dr/dx)^-1 rhs or (dr/dx)^-T rhs, linear in a
-            right-hand side that comes with entries of size 1, from the answer of another solve or zeros; and whether
-            it converged: a derivative that did not is NaN.
+            right-hand side that comes with entries of size 1, as does the start, a direction of the answer of another
+            solve, or zeros; and whether it converged: a derivative that did not is NaN.
         parameters: any pytree of arrays; all that a derivative may touch.
         guess: x to start from.
         handed_on: whether the guess is what an earlier solve gave for it. Where the first of them comes from and where
@@ -71,12 +71,13 @@ def implicit_solution(
 
     def solution_jvp(primals, tangents):
         parameters, guess = primals
-        x, _, info = solution(parameters, guess)
+        x, following, info = solution(parameters, guess)
         x = checkpoint_name(x, SOLUTION)
-        moved = jax.tree.map(_instantiated, tangents[0], is_leaf=_is_zero)
+        moved, start = jax.tree.map(_instantiated, tangents, is_leaf=_is_zero)
         right = jax.jvp(lambda p: residual(p, x), (parameters,), (moved,))[1]
-        tangents = _answers(partial(residual, parameters), partial(linear_solve, parameters), x, right, tangents[1])
-        return (x, x, info), (*tangents, jax.tree.map(_no_tangent, info))
+        rhs, start = jax.tree.map(jnp.negative, right), start if handed_on else None
+        moved = _answers(partial(residual, parameters), partial(linear_solve, parameters), x, rhs, start)
+        return (x, following, info), (*moved, jax.tree.map(_no_tangent, info))
 
     solution.defjvp(solution_jvp, symbolic_zeros=True)
     return solution(parameters, guess if handed_on else lax.stop_gradient(guess))
@@ -86,10 +87,14 @@ def _answers(
     residual: Callable[[Unknown], Unknown],
     linear_solve: Callable[[Unknown, Unknown, Unknown, bool], tuple[Unknown, Array]],
     x: Unknown,
-    right: Unknown,
-    start: Unknown,
+    rhs: Unknown,
+    start: Unknown | None,
 ) -> tuple[Unknown, Unknown]:
-    """Tangents of x and of the guess of the next solve; a start that is a symbolic zero stands for none."""
+    """Tangents of x and of the guess of the next solve; without a start nothing is handed on.
+
+    The pair of a right-hand side and a start is itself the right-hand side of a linear system, whose answer is a pair
+    too. JAX differentiates such a system by all of its right-hand side or by nothing, hence the ties.
+    """
 
     def linearised(change: Unknown) -> Unknown:
         return jax.jvp(residual, (x,), (change,))[1]
@@ -97,26 +102,36 @@ def _answers(
     def answer(transposed: bool, rhs: Unknown, start: Unknown) -> Unknown:
         return _of_unit_size(lambda b, s: linear_solve(x, b, s, transposed), rhs, start)
 
-    def answer_both(transposed: bool, given: tuple[Unknown, Unknown]) -> tuple[Unknown, Unknown]:
-        found = answer(transposed, *given)
-        return found, found
-
-    rhs = jax.tree.map(jnp.negative, right)
-    if any(_is_zero(leaf) for leaf in jax.tree.leaves(start, is_leaf=_is_zero)):
-        zero = jax.tree.map(jnp.zeros_like, x)
+    zero = jax.tree.map(jnp.zeros_like, x)
+    if start is None:
         tangent = lax.custom_linear_solve(
             linearised,
-            rhs,
+            _tied(rhs),
             solve=lambda _, b: answer(False, b, zero),
             transpose_solve=lambda _, b: answer(True, b, zero),
         )
-        return tangent, tangent
+        return tangent, zero
+
+    def of_pair(pair: tuple[Unknown, Unknown]) -> tuple[Unknown, Unknown]:
+        left = linearised(pair[0])
+        return left, jax.tree.map(lambda s, r: s + 0.0 * r, pair[1], left)
+
+    def answer_pair(transposed: bool, pair: tuple[Unknown, Unknown]) -> tuple[Unknown, Unknown]:
+        found = answer(transposed, *pair)
+        return found, found
+
     return lax.custom_linear_solve(
-        lambda both: (linearised(both[0]), both[1]),
-        (rhs, start),
-        solve=lambda _, given: answer_both(False, given),
-        transpose_solve=lambda _, given: answer_both(True, given),
+        of_pair,
+        _tied((rhs, start)),
+        solve=lambda _, pair: answer_pair(False, pair),
+        transpose_solve=lambda _, pair: answer_pair(True, pair),
     )
+
+
+def _tied(fields: Unknown) -> Unknown:
+    """Fields of one shape, each of which depends on every one by nothing."""
+    nothing = sum(0.0 * leaf for leaf in jax.tree.leaves(fields))
+    return jax.tree.map(lambda leaf: leaf + nothing, fields)
 
 
 def _is_zero(tangent: Any) -> bool:
@@ -137,11 +152,17 @@ def _of_unit_size(solve: Callable[[Unknown, Unknown], tuple[Unknown, Array]], rh
     NaN where the solve stopped short, since no status leaves a reverse pass. A right-hand side that is nothing but
     rounding must not be computed twice: its size could come out as zero, and so as 1, in one place and not in another.
     """
-    rhs = computed_once(rhs)
-    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(rhs)]))
-    size = jnp.where(largest > 0, largest, 1.0)
-    solved, converged = solve(*jax.tree.map(lambda b: b / size, (rhs, start)))
+    rhs, start = computed_once((rhs, start))
+    size = _size(rhs)
+    along = _size(start)  # of a start the direction counts, and a quotient of two sizes may overflow
+    solved, converged = solve(jax.tree.map(lambda b: b / size, rhs), jax.tree.map(lambda s: s / along, start))
     return jax.tree.map(lambda x: jnp.where(converged, size * x, jnp.nan), solved)
+
+
+def _size(unknown: Unknown) -> Array:
+    """The largest entry of all fields, and 1 of zeros."""
+    largest = jnp.max(jnp.stack([jnp.max(jnp.abs(leaf)) for leaf in jax.tree.leaves(unknown)]))
+    return jnp.where(largest > 0, largest, 1.0)
 
 
 def _no_tangent(value: jax.Array) -> Any:

@@ -333,6 +333,7 @@ def solve_oxygen(
     *,
     transport: str = "limited",
     tolerance: float | None = None,
+    handed_on: bool = False,
 ) -> Oxygen:
     """Oxygen in balance with flow and uptake.
 
@@ -350,6 +351,7 @@ def solve_oxygen(
         guess_mmHg: start [mmHg], (nz, ny, nx); any positive field will do.
         transport: "limited" or "upwind".
         tolerance: 1-norm of the imbalance over the inflow of oxygen [-]; 1e-10 in float64, 1e-5 in float32.
+        handed_on: whether the guess is that of a chain of solves, see `implicit_solution`.
 
     Returns:
         The field with its ledger; `converged` is False when 40 Newton steps did not reach the tolerance.
@@ -381,7 +383,7 @@ def solve_oxygen(
         return change.value if transposed else change.value / x.slope, change.converged
 
     guess = jnp.where(grid.active, jnp.asarray(guess_mmHg, dtype), 0.0)
-    mmHg, following, evidence = implicit_solution(residual, solve, linear_solve, problem, guess, handed_on=True)
+    mmHg, following, evidence = implicit_solution(residual, solve, linear_solve, problem, guess, handed_on=handed_on)
     return _report(problem, grid, mmHg, following, evidence)
 
 

@@ -289,6 +289,7 @@ def solve_signal(
     guess_nM: Float[Array, "2 nz ny nx"],
     *,
     tolerance: float | None = None,
+    handed_on: bool = False,
 ) -> Signal:
     """One signal in balance between tissue, plasma and the body.
 
@@ -309,6 +310,7 @@ def solve_signal(
         guess_nM: `excess_nM` of an earlier solve, or zeros [nM], (2, nz, ny, nx).
         tolerance: 1-norm of the imbalance over all secretion [-]; 1e-10 in float64, 1e-5 in float32, and no less than
             what rounding of the solution alone makes.
+        handed_on: whether the guess is that of a chain of solves, see `implicit_solution`.
 
     Returns:
         Both phases with inlet, outlet and ledger; `converged` is False when 30 sweeps did not suffice.
@@ -352,7 +354,7 @@ def solve_signal(
         return s.excess, s.norm <= s.target
 
     guess = tuple(jnp.asarray(guess_nM, dtype))
-    excess, following, evidence = implicit_solution(residual, solve, linear_solve, problem, guess, handed_on=True)
+    excess, following, evidence = implicit_solution(residual, solve, linear_solve, problem, guess, handed_on=handed_on)
     return _report(problem, excess, following, evidence)
 
 

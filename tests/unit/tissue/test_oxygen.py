@@ -173,3 +173,17 @@ def test_unknown_transport_is_refused():
     grid, flow = channel(3)
     with pytest.raises(ValueError, match="limited, upwind"):
         solve_oxygen(grid, flow, jnp.zeros(grid.shape), 65.0, BLOOD, start(grid), transport="central")
+
+
+def test_a_guess_that_depends_on_what_is_differentiated_adds_nothing_to_the_derivative():
+    """It is no part of a chain, so that no start can come back for it."""
+    grid, flow = corner_to_corner((2, 3, 4), (20.0, 15.0, 18.0), turnover_per_s=8e-2, seed=3)
+    demand = jnp.asarray(np.random.default_rng(0).random(grid.shape)) * 0.15
+
+    def total(share, of_guess):
+        guess = jnp.full(grid.shape, 40.0) * of_guess
+        return jnp.sum(solve_oxygen(grid, flow, share * demand, 65.0, BLOOD, guess, tolerance=1e-12).mmHg)
+
+    moved = jax.grad(lambda share: total(share, share))(1.0)
+    np.testing.assert_allclose(moved, jax.grad(total)(1.0, 1.0), rtol=1e-9)
+    np.testing.assert_allclose(moved, jax.jacfwd(lambda share: total(share, share))(1.0), rtol=1e-9)
