@@ -186,3 +186,29 @@ def test_what_no_cell_takes_up_reaches_the_inlet_from_everywhere_alike(dtype):
     gradient = np.asarray(jax.jit(jax.grad(inlet))(secretion))[active]
     expected = np.asarray(grid.volume)[active] / clearance
     np.testing.assert_allclose(gradient, expected, rtol=50 * float(jnp.finfo(dtype).eps))
+
+
+@pytest.mark.parametrize("alone", ["secretion", "uptake", "source"])
+def test_one_input_alone_has_its_derivative_in_both_modes(alone):
+    """It reaches the balance of one phase only, and the other phase has a tangent that is known to be zero."""
+    grid, flow = corner_to_corner((2, 3, 4), (20.0, 15.0, 18.0), turnover_per_s=8e-3, seed=3)
+    rng, blood = np.random.default_rng(0), float(flow.total)
+    inputs = {
+        "secretion": jnp.asarray(1e-5 * rng.random(grid.shape)),
+        "uptake": jnp.asarray(4e-3 * rng.random(grid.shape)),
+        "source": jnp.asarray(2e-3 * blood),
+    }
+
+    def told(value):
+        given = {**inputs, alone: value}
+        body = BodyClosure(0.2 * blood, given["source"])
+        signal = solve_signal(
+            grid, flow, given["secretion"], given["uptake"], SIGNAL, body, nothing(grid), tolerance=1e-12
+        )
+        return jnp.sum(signal.tissue_nM**2) + jnp.sum(signal.plasma_nM)
+
+    compiled = partial(jax.jit, compiler_options=QUICK_TO_COMPILE)
+    way = inputs[alone]
+    forward = compiled(lambda way: jax.jvp(told, (inputs[alone],), (way,))[1])(way)
+    reverse = jnp.sum(compiled(jax.grad(told))(inputs[alone]) * way)
+    assert float(reverse) == pytest.approx(float(forward), rel=1e-9)
