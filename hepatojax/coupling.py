@@ -72,7 +72,8 @@ def solve_quasi_steady(model: LiverModel, fields: Fields, guess: QuasiSteady) ->
     Args:
         model: the patient's liver.
         fields: slow states and inputs, see `hepatojax.model.inputs`; (nz, ny, nx) or scalars.
-        guess: earlier solution; it starts the solvers and has no derivative, see `implicit_solution`.
+        guess: earlier solution; it starts the solvers. Its guesses and those of the result have no derivative and hand
+            on starts: a chain of solves begins and ends with `QuasiSteady.apart`.
 
     Returns:
         The quasi-steady fields, oxygen [mmHg], signals [nM], arrival [-]; the fields with what was derived on the way,

@@ -108,7 +108,7 @@ def macro_step(model: LiverModel, state: LiverState, schedule: DoseSchedule) -> 
 
     Args:
         model: the patient's liver.
-        state: at the start of the step; what comes back for its guesses is no derivative, see `QuasiSteady.apart`.
+        state: at the start of the step; its guesses have no derivative, see `QuasiSteady.apart`.
         schedule: infusions.
 
     Returns:

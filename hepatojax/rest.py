@@ -289,7 +289,7 @@ def _sweep(model: LiverModel, rest: Rest) -> Rest:
     rest = dataclasses.replace(rest, voxel={**rest.voxel, **_held(model)})
     fields = _fields(model, rest)
     model = dataclasses.replace(model, rest_resistance=rest.resistance)
-    solved, fields, _ = solve_quasi_steady(model, fields, rest.solved.apart())
+    solved, fields, _ = solve_quasi_steady(model, fields, rest.solved.apart())  # a sweep is no chain
     biology = model.parameters.biology
     constants = {**rest.constants, **rest_responses(fields, biology)}
     fields = respond(model, fields.with_(constants), solved)

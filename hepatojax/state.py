@@ -40,9 +40,10 @@ class QuasiSteady:
 
     Attributes:
         oxygen: partial pressure [mmHg], (nz, ny, nx).
-        oxygen_guess: the same, zero outside the tissue, as the guess of the next solve [mmHg], (nz, ny, nx).
+        oxygen_guess: the same as the guess of the next solve [mmHg], (nz, ny, nx); its tangent and cotangent carry
+            starts, so that it is no derivative and stands apart from `oxygen`.
         tissue: signal -> field [nM], (nz, ny, nx).
-        excess: signal -> both phases over the inlet [nM], (2, nz, ny, nx); the guess of the next solve.
+        excess: signal -> both phases over the inlet [nM], (2, nz, ny, nx); a guess like `oxygen_guess`.
         inlet: signal -> plasma level of the body [nM].
         arrival: where cells from the blood adhere, volume mean 1 [-], (nz, ny, nx).
         carried: cells left in the blood over those in the inlet [-], (nz, ny, nx); a guess, without derivative.
@@ -59,7 +60,10 @@ class QuasiSteady:
     circulation: Circulation
 
     def apart(self) -> QuasiSteady:
-        """The same, with guesses that hand on nothing; for the ends of a chain of solves, see `implicit_solution`."""
+        """The same, with guesses that hand on nothing; for the ends of a chain of solves, see `implicit_solution`.
+
+        The guesses are those that `hepatojax.coupling` says are handed on.
+        """
         guesses = {name: lax.stop_gradient(getattr(self, name)) for name in ("oxygen_guess", "excess")}
         return replace(self, **guesses)
 

@@ -18,7 +18,6 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
-from jax.custom_derivatives import SymbolicZero
 from jaxtyping import Array
 
 from hepatojax.numerics.fusion import computed_once
@@ -55,11 +54,12 @@ def implicit_solution(
             solve, or zeros; and whether it converged: a derivative that did not is NaN.
         parameters: any pytree of arrays; all that a derivative may touch.
         guess: x to start from.
-        handed_on: whether the guess is what an earlier solve gave for it. Where the first of them comes from and where
-            the last one goes `lax.stop_gradient` must stand, lest starts be taken for derivatives.
+        handed_on: true where the guess is what the solve before gave for it, and `lax.stop_gradient` stands where the
+            first of them comes from and where the last one goes, lest starts be taken for derivatives.
 
     Returns:
-        x; x once more, the guess of the next solve; and info, as `solve` gave it.
+        x; x once more, the guess of the next solve, whose tangent is a start and no derivative; and info, as `solve`
+        gave it.
 
     Reference: NUMERICS decision 9.
     """
@@ -69,17 +69,17 @@ def implicit_solution(
         x, info = solve(parameters, guess)
         return x, x, info
 
+    @solution.defjvp
     def solution_jvp(primals, tangents):
         parameters, guess = primals
         x, following, info = solution(parameters, guess)
         x = checkpoint_name(x, SOLUTION)
-        moved, start = jax.tree.map(_instantiated, tangents, is_leaf=_is_zero)
-        right = jax.jvp(lambda p: residual(p, x), (parameters,), (moved,))[1]
-        rhs, start = jax.tree.map(jnp.negative, right), start if handed_on else None
-        moved = _answers(partial(residual, parameters), partial(linear_solve, parameters), x, rhs, start)
-        return (x, following, info), (*moved, jax.tree.map(_no_tangent, info))
+        moved, start = tangents
+        right = jax.tree.map(jnp.negative, jax.jvp(lambda p: residual(p, x), (parameters,), (moved,))[1])
+        of_parameters = partial(residual, parameters), partial(linear_solve, parameters)
+        answers = _answers(*of_parameters, x, right, start if handed_on else None)
+        return (x, following, info), (*answers, jax.tree.map(_no_tangent, info))
 
-    solution.defjvp(solution_jvp, symbolic_zeros=True)
     return solution(parameters, guess if handed_on else lax.stop_gradient(guess))
 
 
@@ -132,18 +132,6 @@ def _tied(fields: Unknown) -> Unknown:
     """Fields of one shape, each of which depends on every one by nothing."""
     nothing = sum(0.0 * leaf for leaf in jax.tree.leaves(fields))
     return jax.tree.map(lambda leaf: leaf + nothing, fields)
-
-
-def _is_zero(tangent: Any) -> bool:
-    return isinstance(tangent, SymbolicZero)
-
-
-def _instantiated(tangent: Any) -> Any:
-    """A tangent as an array, where it is known to be zero too."""
-    if not _is_zero(tangent):
-        return tangent
-    numbers = np if tangent.dtype == jax.dtypes.float0 else jnp
-    return numbers.zeros(tangent.shape, tangent.dtype)
 
 
 def _of_unit_size(solve: Callable[[Unknown, Unknown], tuple[Unknown, Array]], rhs: Unknown, start: Unknown) -> Unknown:

@@ -71,7 +71,7 @@ class Oxygen:
 
     Attributes:
         mmHg: partial pressure [mmHg], (nz, ny, nx).
-        following_mmHg: the same, the guess of the next solve [mmHg], (nz, ny, nx).
+        following_mmHg: the same, the guess of the next solve [mmHg], (nz, ny, nx); without derivative.
         content_mM: free and bound [mM], (nz, ny, nx).
         uptake_mM_s: per tissue volume [mM/s], (nz, ny, nx).
         inlet_mM: content of the blood that enters [mM].
@@ -351,7 +351,8 @@ def solve_oxygen(
         guess_mmHg: start [mmHg], (nz, ny, nx); any positive field will do.
         transport: "limited" or "upwind".
         tolerance: 1-norm of the imbalance over the inflow of oxygen [-]; 1e-10 in float64, 1e-5 in float32.
-        handed_on: whether the guess is that of a chain of solves, see `implicit_solution`.
+        handed_on: true where the guess is `following_mmHg` of the solve before and the ends of the chain are cut, see
+            `implicit_solution`.
 
     Returns:
         The field with its ledger; `converged` is False when 40 Newton steps did not reach the tolerance.

@@ -74,7 +74,8 @@ class Signal:
     Attributes:
         tissue_nM: concentration that cells read [nM], (nz, ny, nx).
         plasma_nM: concentration in the blood's plasma [nM], (nz, ny, nx).
-        excess_nM: tissue and plasma over the inlet [nM], (2, nz, ny, nx), the guess of the next solve.
+        excess_nM: tissue and plasma over the inlet [nM], (2, nz, ny, nx), the guess of the next solve; without
+            derivative.
         inlet_nM: plasma that enters [nM].
         outlet_nM: plasma that leaves, flow-weighted [nM].
         secreted: into tissue, a ledger term like the next three, each on its own, in float64 [nM um3/s].
@@ -310,7 +311,8 @@ def solve_signal(
         guess_nM: `excess_nM` of an earlier solve, or zeros [nM], (2, nz, ny, nx).
         tolerance: 1-norm of the imbalance over all secretion [-]; 1e-10 in float64, 1e-5 in float32, and no less than
             what rounding of the solution alone makes.
-        handed_on: whether the guess is that of a chain of solves, see `implicit_solution`.
+        handed_on: true where the guess is `excess_nM` of the solve before and the ends of the chain are cut, see
+            `implicit_solution`.
 
     Returns:
         Both phases with inlet, outlet and ledger; `converged` is False when 30 sweeps did not suffice.

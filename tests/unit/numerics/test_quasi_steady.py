@@ -87,7 +87,7 @@ def halfway(parameters, x, rhs, start, transposed):
 
 
 def whole(parameters, x, rhs, start, transposed):
-    """The exact answer whatever the start, to which rounding alone is added by a start that counts as a derivative."""
+    """The exact answer whatever the start, so that what is wrong is a start taken for a derivative."""
     return rhs / (2.0 * x), True
 
 
