@@ -11,7 +11,7 @@ and for each kind the largest difference over the largest derivative.
 
 Asked: a gradient for at most 2.5 runs with "saved" and 3.5 with "two-level", the latter within 2 sqrt(steps) states and
 twice the temporaries of the gradient of one step; 90 s to compile; float32 within 2e-3 of float64 in norm. Run and
-gradient are compiled as a study compiles them. Expect about 3 runs with "saved" over 16 macro-steps, 3 to 4 over 112,
+gradient are compiled as a study compiles them. Expect 3 runs with "saved" over 112 macro-steps, 3.3 on a slow day,
 and 4 with "two-level" (docs/numerics.md, 9), short of what is asked; 80 s to compile on two idle cores, 120 with
 "two-level", a third more on a slow day; and float32 within 2e-5. On two cores "saved" alone takes six minutes, both
 modes some fifteen.
