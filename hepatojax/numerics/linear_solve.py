@@ -78,8 +78,8 @@ def _guarded(numerator: Array, denominator: Array) -> Array:
 def best_start(apply: Callable[[Unknown], Unknown], directions: Sequence[Unknown], rhs: Unknown) -> Unknown:
     """The combination of a few directions that leaves the smallest residual of A x = b.
 
-    The product with each direction is made orthogonal to those before it. One of which only rounding is left by that
-    counts as zero.
+    The product with each direction is made orthogonal to those before it; a direction of which that leaves nothing but
+    rounding is left out.
 
     Args:
         apply: x -> A x, from and to the structure of the unknown.

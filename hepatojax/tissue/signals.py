@@ -345,11 +345,12 @@ def solve_signal(
         system, inside = _system(problem), 1.0 - problem.outside
         loss = _loss(problem, problem.uptake_slope(excess[1] + problem.inlet(excess[1])))
         apply = partial(_jacobian, problem, system, loss, transposed=transposed)
+        even = (inside, inside)  # all of the answer to a cotangent of the inlet where nothing is taken up
         s = _iterate(
             system,
             lambda x: jax.tree.map(jnp.subtract, apply(x), rhs),
             lambda _, r, forcing: _answer(problem, system, loss, r, forcing, transposed),
-            best_start(apply, ((inside, inside), start), rhs),
+            best_start(apply, (even, start), rhs),
             adjoint_tolerance(dtype) * _one_norm(rhs),
             LINEAR,
         )
