@@ -13,10 +13,15 @@ import gc
 import os
 import tempfile
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hepatojax.status import DeviceError
+
+if TYPE_CHECKING:
+    from hepatojax.io.programs import ProgramFolder
 
 CACHE_VARIABLE = "JAX_COMPILATION_CACHE_DIR"
 PLATFORM_VARIABLE = "JAX_PLATFORMS"
@@ -30,6 +35,33 @@ def cache_folder() -> Path:
     """
     given = os.environ.get(CACHE_VARIABLE)
     return Path(given) if given else _own_cache() / "compiled"
+
+
+def kept_programs() -> ProgramFolder:
+    """Where compiled derivatives are kept between runs, which are found without tracing them.
+
+    Returns:
+        `derivatives` in the folder of compiled programs; it is made when the first of them is saved.
+    """
+    from hepatojax.io.programs import ProgramFolder
+
+    return ProgramFolder(cache_folder() / "derivatives", without_cache)
+
+
+@contextmanager
+def without_cache() -> Iterator[None]:
+    """JAX's own cache switched off: of a program that comes out of it a part is missing when it is saved again."""
+    import jax
+    from jax.experimental.compilation_cache.compilation_cache import reset_cache
+
+    used = jax.config.values["jax_enable_compilation_cache"]
+    jax.config.update("jax_enable_compilation_cache", False)
+    reset_cache()  # JAX looks at its switch once
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_compilation_cache", used)
+        reset_cache()
 
 
 def preset_folder() -> Path:

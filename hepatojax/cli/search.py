@@ -21,7 +21,7 @@ import numpy as np
 from hepatojax.build import build_study
 from hepatojax.cli.about import Found, found_about, window_line
 from hepatojax.cli.arms import LAST_STAGE, prepare, run_arms
-from hepatojax.cli.device import preset_folder
+from hepatojax.cli.device import kept_programs, preset_folder
 from hepatojax.cli.output import write_errors
 from hepatojax.cli.progress import LINE_EVERY_S, stages
 from hepatojax.cli.run import StoppedOnRequest
@@ -209,6 +209,7 @@ def problem_of(study: Study, parts: StudyParts, image: np.ndarray | None, *, qui
         parts.limits,
         study.optimise.adjoint,
         study.optimise.checkpoints,
+        kept_programs(),
     )
 
 

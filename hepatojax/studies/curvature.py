@@ -160,12 +160,11 @@ class Curvature:
     @cached_property
     def _compiled(self) -> Callable[..., Array]:
         product = _forward_over_forward if self.program.mode == FORWARD else _forward_over_reverse
-        options = dict(self.program.compiler_options or {}) or None
 
         def along(x: Array, direction: Array, inputs: Any) -> Array:
             return product(lambda x: self.program.function(x, inputs).objective, x, direction)
 
-        return jax.jit(along, compiler_options=options)
+        return self.program.derivative(along, lambda x, _, inputs: self.program.outputs(x, inputs), "second")
 
 
 class End(NamedTuple):

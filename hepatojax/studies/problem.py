@@ -23,6 +23,7 @@ from hepatojax.numerics.adjoint import ADJOINTS
 from hepatojax.numerics.segments import segments_of
 from hepatojax.simulate import simulate, whole_steps
 from hepatojax.state import LiverState
+from hepatojax.studies.compiled import Programs
 from hepatojax.studies.objective import Aim, Course, Limit, StudyError
 from hepatojax.studies.program import OTHER_PRECISION, Outcome, Program, joined
 from hepatojax.studies.variables import Variable, check_variables, dosed, rows_in_use
@@ -47,6 +48,7 @@ class DoseProblem:
         adjoint: see `simulate`.
         checkpoints: segments of the adjoint "two-level", a divisor of the macro-steps; None leaves them to
             `hepatojax.numerics.segments.segments_of`. They change memory and time, no result.
+        programs: where compiled derivatives are kept between processes; None keeps none.
 
     Raises:
         StudyError: something that has no derivative, does not exist or does not fit; one line.
@@ -61,6 +63,7 @@ class DoseProblem:
     limits: tuple[Limit, ...] = ()
     adjoint: str = "saved"
     checkpoints: int | None = None
+    programs: Programs | None = None
 
     def __post_init__(self) -> None:
         if not self.aims:
@@ -145,6 +148,7 @@ class DoseProblem:
             (*in_precision(self.model, self.state, OTHER_PRECISION[numerics.precision]), self.schedule),
             numerics.precision,
             COMPILER_OPTIONS.get(jax.default_backend()),
+            self.programs,
         )
 
     @cached_property

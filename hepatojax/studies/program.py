@@ -21,6 +21,7 @@ from jaxtyping import Array, Float, Int
 
 from hepatojax.status import Status
 from hepatojax.studies.batch import RUNS_AT_ONCE
+from hepatojax.studies.compiled import Compiled, Programs
 
 ROUND_OFF = {"float32": 1e-5, "float64": 1e-12}
 OTHER_PRECISION = {"float32": "float64", "float64": "float32"}
@@ -86,6 +87,7 @@ class Program:
         twin: the inputs in the other precision, where they exist.
         precision: of `inputs`.
         compiler_options: of XLA; a short run gains by options that compile quickly.
+        programs: where compiled derivatives are kept between processes, see `hepatojax.studies.compiled`.
     """
 
     function: Callable[[Array, Any], Outcome]
@@ -96,6 +98,7 @@ class Program:
     twin: Any = None
     precision: str = "float64"
     compiler_options: Mapping[str, Any] | None = None
+    programs: Programs | None = None
 
     @cached_property
     def simulated(self) -> int:
@@ -267,6 +270,19 @@ class Program:
         """
         return jax.jit(function, compiler_options=dict(self.compiler_options or {}) or None, **how)
 
+    def derivative(self, function: Callable, of: Callable, name: str) -> Compiled:
+        """A derivative of this program, compiled as it is and kept where it keeps them.
+
+        Args:
+            function: made out of `of` by code of this package.
+            of: `outputs`, as a function of the same arguments.
+            name: tells derivatives apart that are of the same outputs.
+
+        Returns:
+            The compiled function.
+        """
+        return Compiled(function, of, name, self.programs, self.compiler_options)
+
     def _rows(self, mode: str) -> int:
         """Number of seeds of the compiled products: a whole Jacobian in the cheaper mode, one product in the other."""
         if mode != self.mode:
@@ -289,14 +305,22 @@ class Program:
         return self.jit(jax.vmap(self._whole, in_axes=(0, None)))
 
     @cached_property
-    def _compiled(self) -> Callable[..., tuple[Outcome, Array]]:
-        return self.jit(self._seeded, static_argnums=3)
+    def _compiled(self) -> dict[str, Compiled]:
+        """Products of the Jacobian in each mode."""
+        return {mode: self._in_mode(mode) for mode in (FORWARD, REVERSE)}
+
+    def _in_mode(self, mode: str) -> Compiled:
+        return self.derivative(
+            lambda x, seeds, inputs: self._seeded(x, seeds, inputs, mode),
+            lambda x, _, inputs: self.outputs(x, inputs),
+            mode,
+        )
 
     def _products(self, x: Array, seeds: Array, inputs: Any, mode: str) -> Array:
-        return self._compiled(x, seeds, inputs, mode)[1]
+        return self._compiled[mode](x, seeds, inputs)[1]
 
     def _linearised(self, x: Array, seeds: Array, inputs: Any, mode: str) -> Linearised:
-        outcome, products = self._compiled(x, seeds, inputs, mode)
+        outcome, products = self._compiled[mode](x, seeds, inputs)
         closed = None if self.closed is None else self._closed_compiled(x, inputs)
         return _whole_jacobian(outcome, products, mode, closed)
 

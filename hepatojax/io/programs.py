@@ -1,0 +1,100 @@
+"""Compiled programs kept between processes, for one code, one JAX and one kind of processor.
+
+A program is a file of its own, named after its key and all of these, and begins with the digest of the rest, so that a
+damaged one is never loaded. The files that were used last stay, `KEPT` of them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import warnings
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from importlib.metadata import version
+from pathlib import Path
+
+from hepatojax.io.guards import is_own_file
+from hepatojax.io.presets import code_hash
+from hepatojax.io.provenance import sha256
+from hepatojax.io.snapshots import durable_write
+
+KEPT = 32  # some 20 MB each for the gradient of a run
+SUFFIX = ".program"
+_DIGEST_BYTES = hashlib.sha256().digest_size
+_FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
+
+
+class ProgramFolder:
+    """A folder of compiled programs, one file for each key; other code, versions and processors find nothing in it.
+
+    A folder that cannot be used costs time and nothing else: it is warned of, and programs are compiled again. Only
+    files of the user's own are read, for a program does what it says.
+
+    Args:
+        folder: made when the first program is saved.
+        compiling: surrounds the compilation of what will be saved, see `hepatojax.cli.device.without_cache`.
+    """
+
+    def __init__(self, folder: Path, compiling: Callable[[], AbstractContextManager[None]] = nullcontext):
+        self._folder, self.compiling = folder, compiling
+        self._made_by = "\n".join([code_hash(), *_versions(), _processor(), *(os.environ.get(f, "") for f in _FLAGS)])
+
+    def load(self, key: str) -> bytes | None:
+        """The program kept under a key, or None; a damaged file is removed with a warning, and counts as none.
+
+        Args:
+            key: the text that it was saved under.
+        """
+        path = self._place(key)
+        try:
+            if not (is_own_file(path) and path.stat().st_uid == os.getuid()):
+                return None
+            data = path.read_bytes()
+            program = data[_DIGEST_BYTES:]
+            if hashlib.sha256(program).digest() == data[:_DIGEST_BYTES]:
+                os.utime(path)
+                return program
+            path.unlink(missing_ok=True)
+            warnings.warn(f"{path} is damaged and was removed; the program is compiled again", stacklevel=2)
+        except OSError as error:
+            self._warn(error)
+        return None
+
+    def save(self, key: str, program: bytes) -> None:
+        """Keep a program under a key, durably, and remove those that were used longest ago.
+
+        Args:
+            key: text that says all it depends on but code, versions and processor.
+            program: its bytes.
+        """
+        try:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            durable_write(self._place(key), hashlib.sha256(program).digest() + program)
+            used = sorted(self._folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
+            for path in used[:-KEPT]:
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            self._warn(error)
+
+    def _place(self, key: str) -> Path:
+        return self._folder / (sha256(key + self._made_by)[:32] + SUFFIX)
+
+    def _warn(self, error: OSError) -> None:
+        reason = error.strerror or str(error).splitlines()[0]
+        warnings.warn(f"{self._folder}: {reason}; a later start compiles its programs again", stacklevel=3)
+
+
+def _versions() -> tuple[str, ...]:
+    return platform.python_version(), version("jax"), version("jaxlib")
+
+
+def _processor() -> str:
+    """The instructions that the processor has, for which a program is compiled."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:  # not Linux
+        lines = []
+    said = next((line for line in lines if line.startswith(("flags", "Features"))), platform.processor())
+    return f"{platform.machine()} {said}"

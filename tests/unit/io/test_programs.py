@@ -1,0 +1,84 @@
+"""A folder of programs gives back what it was given, to the code, versions and processor that made it alone."""
+
+import os
+import warnings
+from pathlib import Path
+
+import pytest
+
+from hepatojax.io import programs
+from hepatojax.io.programs import KEPT, ProgramFolder
+
+PROGRAM = bytes(range(256)) * 40
+
+
+def test_what_is_kept_comes_back_bit_for_bit(tmp_path):
+    folder = tmp_path / "made" / "when needed"
+    assert ProgramFolder(folder).load("key") is None and not folder.exists()
+    ProgramFolder(folder).save("key", PROGRAM)
+    ProgramFolder(folder).save("another", b"")
+    assert ProgramFolder(folder).load("key") == PROGRAM
+    assert ProgramFolder(folder).load("another") == b""
+    assert ProgramFolder(folder).load("ke") is None
+
+
+@pytest.mark.parametrize("what", ["code_hash", "_versions", "_processor"])
+def test_other_code_versions_and_processors_find_nothing(tmp_path, monkeypatch, what):
+    ProgramFolder(tmp_path).save("key", PROGRAM)
+    said = getattr(programs, what)()
+    monkeypatch.setattr(programs, what, lambda: ("0.0.0", *said[1:]) if isinstance(said, tuple) else f"{said} other")
+    assert ProgramFolder(tmp_path).load("key") is None
+
+
+def test_other_flags_of_the_compiler_find_nothing(tmp_path, monkeypatch):
+    ProgramFolder(tmp_path).save("key", PROGRAM)
+    monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_enable_fast_math=true")
+    assert ProgramFolder(tmp_path).load("key") is None
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:40] + b"?" + data[41:], lambda _: b""])
+def test_a_damaged_program_is_removed_and_never_given(tmp_path, damage):
+    kept = ProgramFolder(tmp_path)
+    kept.save("key", PROGRAM)
+    (path,) = tmp_path.iterdir()
+    path.write_bytes(damage(path.read_bytes()))
+    with pytest.warns(UserWarning, match="is damaged and was removed"):
+        assert kept.load("key") is None
+    assert not path.exists()
+
+
+def test_only_files_that_lie_there_are_read(tmp_path):
+    kept = ProgramFolder(tmp_path / "programs")
+    kept.save("key", PROGRAM)
+    (path,) = (tmp_path / "programs").iterdir()
+    path.rename(tmp_path / "elsewhere")
+    path.symlink_to(tmp_path / "elsewhere")
+    assert kept.load("key") is None
+
+
+def test_programs_of_another_user_are_not_read(tmp_path, monkeypatch):
+    kept = ProgramFolder(tmp_path)
+    kept.save("key", PROGRAM)
+    owner = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: owner + 1)
+    assert kept.load("key") is None
+
+
+def test_those_that_were_used_last_stay(tmp_path):
+    kept = ProgramFolder(tmp_path)
+    for number in range(KEPT):
+        kept.save(str(number), PROGRAM)
+        for path in tmp_path.iterdir():
+            os.utime(path, (path.stat().st_atime, path.stat().st_mtime - 10.0))
+    assert kept.load("0") == PROGRAM
+    kept.save("one more", PROGRAM)
+    assert len(list(tmp_path.iterdir())) == KEPT
+    assert [name for name in (*map(str, range(KEPT)), "one more") if kept.load(name) is None] == ["1"]
+
+
+def test_a_folder_that_cannot_be_used_costs_time_and_nothing_else():
+    kept = ProgramFolder(Path("/proc/none"))
+    with pytest.warns(UserWarning, match=r"^/proc/none: .*; a later start compiles its programs again$"):
+        kept.save("key", PROGRAM)
+    with warnings.catch_warnings(action="error"):
+        assert kept.load("key") is None
