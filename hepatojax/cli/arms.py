@@ -10,6 +10,7 @@ Reference: RELIABILITY 3.4 and 3.5.
 
 from __future__ import annotations
 
+import gc
 import json
 import resource
 import sys
@@ -85,6 +86,7 @@ class CompileClock:
 
 def _forget_programs() -> None:
     """Drop all compiled programs, and give the memory that they had back to the system."""
+    gc.collect()  # some stand in circles
     jax.clear_caches()
     hand_memory_back()
 

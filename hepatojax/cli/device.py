@@ -37,15 +37,18 @@ def cache_folder() -> Path:
     return Path(given) if given else _own_cache() / "compiled"
 
 
-def kept_programs() -> ProgramFolder:
+def kept_programs() -> ProgramFolder | None:
     """Where compiled derivatives are kept between runs, which are found without tracing them.
 
     Returns:
-        `derivatives` in the folder of compiled programs; it is made when the first of them is saved.
+        `derivatives` in the folder where JAX keeps its programs; None where it keeps none, see `prepare_jax`.
     """
+    import jax
+
     from hepatojax.io.programs import ProgramFolder
 
-    return ProgramFolder(cache_folder() / "derivatives", without_cache)
+    folder, used = (jax.config.values[f"jax_{name}"] for name in ("compilation_cache_dir", "enable_compilation_cache"))
+    return ProgramFolder(Path(folder) / "derivatives", without_cache) if folder and used else None
 
 
 @contextmanager

@@ -194,7 +194,7 @@ def problem_of(study: Study, parts: StudyParts, image: np.ndarray | None, *, qui
     Raises:
         SimulationError: there is no start state.
     """
-    presets = PresetFolder(preset_folder())
+    presets, programs = PresetFolder(preset_folder()), kept_programs()
     with stages("preparing", quiet=quiet) as tell:
         prepare(study.scenario, presets, image, tell)
         tell(LAST_STAGE[study.scenario.disease.start])
@@ -209,7 +209,7 @@ def problem_of(study: Study, parts: StudyParts, image: np.ndarray | None, *, qui
         parts.limits,
         study.optimise.adjoint,
         study.optimise.checkpoints,
-        kept_programs(),
+        programs,
     )
 
 

@@ -1,7 +1,7 @@
 """Compiled programs kept between processes, for one code, one JAX and one kind of processor.
 
-A program is a file of its own, named after its key and all of these, and begins with the digest of the rest, so that a
-damaged one is never loaded. The files that were used last stay, `KEPT` of them.
+A program is a file of its own, named after its key and all of these, and begins with a digest of its name and the
+rest, so that neither a damaged nor a renamed one is loaded. The files that were used last stay, `KEPT` of them.
 """
 
 from __future__ import annotations
@@ -11,19 +11,20 @@ import os
 import platform
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
+from importlib import resources
 from importlib.metadata import version
 from pathlib import Path
 
 from hepatojax.io.guards import is_own_file
-from hepatojax.io.presets import code_hash
 from hepatojax.io.provenance import sha256
 from hepatojax.io.snapshots import durable_write
 
 KEPT = 32  # some 20 MB each for the gradient of a run
 SUFFIX = ".program"
 _DIGEST_BYTES = hashlib.sha256().digest_size
-_FLAGS = ("XLA_FLAGS", "LIBTPU_INIT_ARGS")
+_FLAGS = "XLA_FLAGS"
+_OF_NO_PROGRAM = ("io", "report", "checks", "cli")  # rooms that nothing imports which is compiled
 
 
 class ProgramFolder:
@@ -39,7 +40,8 @@ class ProgramFolder:
 
     def __init__(self, folder: Path, compiling: Callable[[], AbstractContextManager[None]] = nullcontext):
         self._folder, self.compiling = folder, compiling
-        self._made_by = "\n".join([code_hash(), *_versions(), _processor(), *(os.environ.get(f, "") for f in _FLAGS)])
+        self._code = _code()
+        self._made_by = "\n".join([self._code, *_versions(), _processor(), os.environ.get(_FLAGS, "")])
 
     def load(self, key: str) -> bytes | None:
         """The program kept under a key, or None; a damaged file is removed with a warning, and counts as none.
@@ -53,11 +55,14 @@ class ProgramFolder:
                 return None
             data = path.read_bytes()
             program = data[_DIGEST_BYTES:]
-            if hashlib.sha256(program).digest() == data[:_DIGEST_BYTES]:
-                os.utime(path)
+            if _digest(path, program) == data[:_DIGEST_BYTES]:
+                with suppress(OSError):  # a disk that is read only
+                    os.utime(path)
                 return program
             path.unlink(missing_ok=True)
             warnings.warn(f"{path} is damaged and was removed; the program is compiled again", stacklevel=2)
+        except FileNotFoundError:  # removed by another process meanwhile
+            return None
         except OSError as error:
             self._warn(error)
         return None
@@ -65,16 +70,20 @@ class ProgramFolder:
     def save(self, key: str, program: bytes) -> None:
         """Keep a program under a key, durably, and remove those that were used longest ago.
 
+        What was compiled while the sources changed is not kept, for nobody knows which of them made it.
+
         Args:
             key: text that says all it depends on but code, versions and processor.
             program: its bytes.
         """
+        if _code() != self._code:
+            return
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            durable_write(self._place(key), hashlib.sha256(program).digest() + program)
-            used = sorted(self._folder.glob(f"*{SUFFIX}"), key=lambda path: path.stat().st_mtime)
-            for path in used[:-KEPT]:
-                path.unlink(missing_ok=True)
+            path = self._place(key)
+            durable_write(path, _digest(path, program) + program)
+            for old in sorted(self._folder.glob(f"*{SUFFIX}"), key=_last_used)[:-KEPT]:
+                old.unlink(missing_ok=True)
         except OSError as error:
             self._warn(error)
 
@@ -84,6 +93,28 @@ class ProgramFolder:
     def _warn(self, error: OSError) -> None:
         reason = error.strerror or str(error).splitlines()[0]
         warnings.warn(f"{self._folder}: {reason}; a later start compiles its programs again", stacklevel=3)
+
+
+def _digest(path: Path, program: bytes) -> bytes:
+    return hashlib.sha256(path.name.encode() + program).digest()
+
+
+def _last_used(path: Path) -> float:
+    """Time of the last use; that of what another process has just removed is the oldest."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
+
+
+def _code() -> str:
+    """SHA-256 of the source that programs are made of."""
+    digest = hashlib.sha256()
+    root = Path(str(resources.files("hepatojax")))
+    for path in sorted(root.rglob("*.py")):
+        if path.relative_to(root).parts[0] not in _OF_NO_PROGRAM:
+            digest.update(path.read_bytes())
+    return digest.hexdigest()
 
 
 def _versions() -> tuple[str, ...]:

@@ -20,6 +20,12 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from hepatojax.presets import digest
 
+UNFIT = (  # how a program refuses to be saved or loaded
+    *(RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, ImportError, LookupError, EOFError),
+    pickle.PickleError,
+)
+OF_NO_PROGRAM = ("cache", "log", "platforms", "pprint", "dump", "traceback", "explain")  # in names of settings of JAX
+
 
 @runtime_checkable
 class Programs(Protocol):
@@ -54,8 +60,9 @@ class Compiled:
     """A function that is compiled once for each kind of arguments, or taken from where it was kept.
 
     Args:
-        function: to be compiled; made by code of this package out of `of`, as its derivative is.
-        of: what identifies the function, of the same arguments; cheap to trace.
+        function: to be compiled; made by code of this package out of what `of` computes, as a derivative is.
+        of: what identifies the function, of the same arguments; cheap to trace. Rules of differentiation in it are told
+            apart by the code of this package, so that one from elsewhere wants a name of its own.
         name: tells functions apart that are made out of one `of`.
         programs: where programs are kept; None leaves everything to JAX.
         options: of the compiler.
@@ -100,13 +107,20 @@ class Compiled:
         if found is not None:
             try:
                 return deserialize_and_load(*pickle.loads(found), execution_devices=jax.devices()[:1])
-            except RuntimeError as error:
-                reason = str(error).splitlines()[0]
-                warnings.warn(f"a kept program cannot be loaded and is compiled anew: {reason}", stacklevel=4)
+            except UNFIT as error:
+                _warn("a kept program cannot be loaded and is compiled again", error)
         with programs.compiling():
             program = self._jitted.lower(*arguments).compile()
-        programs.save(key, pickle.dumps(serialize(program)))
+        try:
+            programs.save(key, pickle.dumps(serialize(program)))
+        except UNFIT as error:
+            _warn("a program cannot be kept, a later start compiles it again", error)
         return program
+
+
+def _warn(what: str, error: Exception) -> None:
+    reason = (str(error) or type(error).__name__).splitlines()[0]
+    warnings.warn(f"{what}: {reason}", stacklevel=5)
 
 
 def _kind(arguments: tuple) -> tuple[Any, tuple]:
@@ -118,7 +132,7 @@ def _kind(arguments: tuple) -> tuple[Any, tuple]:
 def _identity(function: Callable[..., Any], arguments: tuple) -> str:
     """A traced function as text, with the digest of the arrays in it, of which the text shows no values."""
     traced = jax.make_jaxpr(function)(*arguments)
-    return f"{traced}\n{digest(list(_constants(traced)))}"
+    return f"{traced.pretty_print(use_color=False)}\n{digest(list(_constants(traced)))}"
 
 
 def _constants(part: Any) -> Iterator[np.ndarray]:
@@ -139,9 +153,9 @@ def _constants(part: Any) -> Iterator[np.ndarray]:
 
 
 def _surroundings() -> str:
-    """Device, and every setting of JAX but those of its cache."""
-    device = jax.devices()[0]
-    settings = {name: value for name, value in jax.config.values.items() if "cache" not in name}
+    """Device, and every setting of JAX but those that change no program."""
+    device, every = jax.devices()[0], jax.config.values
+    settings = {name: every[name] for name in every if not any(word in name for word in OF_NO_PROGRAM)}
     return f"{device.platform} {device.device_kind} {device.client.platform_version} {jax.device_count()} {settings}"
 
 

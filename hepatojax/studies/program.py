@@ -274,8 +274,8 @@ class Program:
         """A derivative of this program, compiled as it is and kept where it keeps them.
 
         Args:
-            function: made out of `of` by code of this package.
-            of: `outputs`, as a function of the same arguments.
+            function: made by code of this package out of what `of` computes, and of nothing else.
+            of: `outputs`, or `whole` where the other limits take part, as a function of the same arguments.
             name: tells derivatives apart that are of the same outputs.
 
         Returns:
@@ -289,8 +289,13 @@ class Program:
             return 1
         return len(self.variables) if mode == FORWARD else self.simulated
 
-    def _whole(self, x: Array, inputs: Any) -> Outcome:
-        """Objective and all limits, those that take no simulation last."""
+    def whole(self, x: Array, inputs: Any) -> Outcome:
+        """The outcome with all limits, traced, those that take no simulation last.
+
+        Args:
+            x: in 0..1 [-], (n,).
+            inputs: of the structure of those of this program.
+        """
         outcome = self.function(x, inputs)
         if self.closed is None:
             return outcome
@@ -298,11 +303,11 @@ class Program:
 
     @cached_property
     def _one(self) -> Callable[..., Outcome]:
-        return self.jit(self._whole)
+        return self.jit(self.whole)
 
     @cached_property
     def _many(self) -> Callable[..., Outcome]:
-        return self.jit(jax.vmap(self._whole, in_axes=(0, None)))
+        return self.jit(jax.vmap(self.whole, in_axes=(0, None)))
 
     @cached_property
     def _compiled(self) -> dict[str, Compiled]:

@@ -22,7 +22,7 @@ def test_what_is_kept_comes_back_bit_for_bit(tmp_path):
     assert ProgramFolder(folder).load("ke") is None
 
 
-@pytest.mark.parametrize("what", ["code_hash", "_versions", "_processor"])
+@pytest.mark.parametrize("what", ["_code", "_versions", "_processor"])
 def test_other_code_versions_and_processors_find_nothing(tmp_path, monkeypatch, what):
     ProgramFolder(tmp_path).save("key", PROGRAM)
     said = getattr(programs, what)()
@@ -45,6 +45,49 @@ def test_a_damaged_program_is_removed_and_never_given(tmp_path, damage):
     with pytest.warns(UserWarning, match="is damaged and was removed"):
         assert kept.load("key") is None
     assert not path.exists()
+
+
+def test_a_program_under_the_name_of_another_is_not_given(tmp_path):
+    kept = ProgramFolder(tmp_path)
+    kept.save("key", PROGRAM)
+    (path,) = tmp_path.iterdir()
+    kept.save("another", PROGRAM[1:])
+    (other,) = set(tmp_path.iterdir()) - {path}
+    other.write_bytes(path.read_bytes())
+    with pytest.warns(UserWarning, match="is damaged and was removed"):
+        assert kept.load("another") is None
+    assert kept.load("key") == PROGRAM
+
+
+def test_what_was_compiled_while_the_sources_changed_is_not_kept(tmp_path, monkeypatch):
+    kept = ProgramFolder(tmp_path)
+    monkeypatch.setattr(programs, "_code", lambda: "changed")
+    kept.save("key", PROGRAM)
+    assert not list(tmp_path.iterdir())
+
+
+def test_the_code_is_that_of_which_programs_are_made(tmp_path, monkeypatch):
+    for folder in ("numerics", "cli"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "numerics" / "grid.py").write_text("one")
+    (tmp_path / "cli" / "main.py").write_text("one")
+    monkeypatch.setattr(programs.resources, "files", lambda _: tmp_path)
+    first = programs._code()
+    (tmp_path / "cli" / "main.py").write_text("other")
+    assert programs._code() == first
+    (tmp_path / "numerics" / "grid.py").write_text("other")
+    assert programs._code() != first
+
+
+def test_a_program_is_read_from_a_disk_that_cannot_be_written(tmp_path, monkeypatch):
+    kept = ProgramFolder(tmp_path)
+    kept.save("key", PROGRAM)
+
+    def refuse(*_, **__):
+        raise OSError(30, "Read-only file system")
+
+    monkeypatch.setattr(os, "utime", refuse)
+    assert kept.load("key") == PROGRAM
 
 
 def test_only_files_that_lie_there_are_read(tmp_path):

@@ -1,5 +1,7 @@
 """Compiled derivatives are found again by what they are of, and by nothing less."""
 
+import os
+import pty
 import subprocess
 import sys
 from collections.abc import Callable
@@ -52,6 +54,10 @@ def gradient(of: Callable[..., Any], kept: Programs | None, name: str = "gradien
     return traced, Compiled(traced, of, name, kept, **how)
 
 
+def fail(error: Exception, *_: Any, **__: Any) -> Any:
+    raise error
+
+
 def quartic(x: Any, scale: Any) -> Any:
     return scale * jnp.sum(x**4)
 
@@ -70,6 +76,27 @@ def test_without_a_place_nothing_is_kept_and_all_is_as_jax_does_it():
     for scale in (2.0, 3.0):
         np.testing.assert_allclose(compiled(X, scale), 4.0 * scale * X**3, rtol=1e-15)
     assert traced.times == 1
+
+
+@pytest.mark.parametrize("error", [RuntimeError("no such symbol\nat all"), AttributeError("no such class")])
+def test_a_program_that_cannot_be_loaded_is_compiled_again_with_a_warning(monkeypatch, error):
+    kept = Kept()
+    gradient(quartic, kept)[1](X, 1.0)
+    monkeypatch.setattr("hepatojax.studies.compiled.deserialize_and_load", partial(fail, error))
+    traced, compiled = gradient(quartic, kept)
+    with pytest.warns(UserWarning, match=r"cannot be loaded and is compiled again: no such \w+$"):
+        np.testing.assert_allclose(compiled(X, 1.0), 4.0 * X**3, rtol=1e-15)
+    assert traced.times == 1
+
+
+def test_a_program_that_cannot_be_saved_is_used_with_a_warning(monkeypatch):
+    kept = Kept()
+    monkeypatch.setattr("hepatojax.studies.compiled.serialize", partial(fail, NotImplementedError()))
+    traced, compiled = gradient(quartic, kept)
+    with pytest.warns(UserWarning, match=r"cannot be kept, a later start compiles it again: NotImplementedError$"):
+        np.testing.assert_allclose(compiled(X, 1.0), 4.0 * X**3, rtol=1e-15)
+    np.testing.assert_allclose(compiled(X, 2.0), 8.0 * X**3, rtol=1e-15)
+    assert traced.times == 1 and not kept
 
 
 @jax.custom_jvp
@@ -148,24 +175,6 @@ def test_names_options_and_settings_are_told_apart():
     assert len(kept) == 4
 
 
-def test_a_program_that_cannot_be_loaded_is_compiled_again_with_a_warning(monkeypatch):
-    kept = Kept()
-    gradient(quartic, kept)[1](X, 1.0)
-
-    def refuse(*_: Any, **__: Any) -> Any:
-        raise jax.errors.JaxRuntimeError("no such symbol\nat all")
-
-    monkeypatch.setattr("hepatojax.studies.compiled.deserialize_and_load", refuse)
-    traced, compiled = gradient(quartic, kept)
-    with pytest.warns(UserWarning, match=r"cannot be loaded and is compiled anew: no such symbol$"):
-        np.testing.assert_allclose(compiled(X, 1.0), 4.0 * X**3, rtol=1e-15)
-    assert traced.times == 1
-
-
-def refuse(*_: Any, **__: Any) -> Any:
-    raise AssertionError("a derivative is traced")
-
-
 def weighted(x: Any, weight: Any) -> Outcome:
     return Outcome(weight * jnp.sum(doubled(x) ** 4), jnp.sum(x)[None], jnp.zeros((), jnp.int32))
 
@@ -180,7 +189,7 @@ def test_a_program_gives_the_same_numbers_from_what_was_kept(monkeypatch):
     for _ in range(2):
         with monkeypatch.context() as patch:
             if kept:
-                patch.setattr(Program, "_seeded", refuse)
+                patch.setattr(Program, "_seeded", partial(fail, AssertionError("a derivative is traced")))
             again = problem(kept)
             got = again.linearise(X)
             along, back = again.push(X, np.array([1.0, 2.0])), again.pull(X, np.array([1.0, 0.5]))
@@ -191,6 +200,19 @@ def test_a_program_gives_the_same_numbers_from_what_was_kept(monkeypatch):
         np.testing.assert_allclose(back, [1.0, 0.5] @ got.jacobian, rtol=1e-14)
         np.testing.assert_allclose(of_patients.jacobian[1], PatientProgram(alone).linearise(X, patients).jacobian[1])
         assert len(kept) == 3
+
+
+def test_limits_without_simulation_take_part_where_many_patients_are_told_of_them():
+    kept = Kept()
+    for most in (1.0, 4.0):
+
+        def excess(x: Any, inputs: Any, most: float = most) -> Any:
+            return (jnp.sum(x) / most - 1.0)[None]
+
+        program = Program(weighted, jnp.asarray(3.0), ("a", "b"), ("sum", "closed"), excess, programs=kept)
+        found = PatientProgram(program).linearise(X, stacked([jnp.asarray(1.0)]))
+        np.testing.assert_allclose(found.outcome.limits[0], [1.0, 1.0 / most - 1.0], rtol=1e-15)
+        np.testing.assert_allclose(found.jacobian[0, 2], [1.0 / most] * 2, rtol=1e-15)
 
 
 def test_second_derivatives_are_kept_beside_first_ones():
@@ -233,18 +255,16 @@ def test_processes_share_programs_beside_the_cache_of_jax(tmp_path, devices):
     flags = f"--xla_force_host_platform_device_count={devices}"
     environment = {"XLA_FLAGS": flags, "JAX_PLATFORMS": "cpu", "JAX_COMPILATION_CACHE_DIR": str(tmp_path)}
 
-    def run(how: str) -> list[str]:
-        done = subprocess.run(
-            [sys.executable, "-W", "error::UserWarning", "-c", ELSEWHERE, how],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=environment,
-        )
-        return done.stdout.splitlines()
+    def run(how: str, **where: Any) -> list[str]:
+        command = [sys.executable, "-W", "error::UserWarning", "-c", ELSEWHERE, how]
+        done = subprocess.run(command, **({"stdout": subprocess.PIPE} | where), text=True, check=True, env=environment)
+        return (done.stdout or "").splitlines()
 
     (plain,) = run("jax")
     first, traced, _ = run("kept")
     again, not_traced, elsewhere = run("kept")
     assert first.split()[1:] == again.split()[1:] == elsewhere.split() == plain.split()[1:]
     assert (traced, not_traced) == ("1", "0")
+    master, terminal = pty.openpty()
+    run("kept", stdout=terminal, stderr=terminal)
+    assert b"\n0\r\n" in b"\n" + os.read(master, 10_000)
