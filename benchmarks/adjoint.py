@@ -11,16 +11,19 @@ and for each kind the largest difference over the largest derivative.
 
 Asked: a gradient for at most 2.5 runs with "saved" and 3.5 with "two-level", the latter within 2 sqrt(steps) states and
 twice the temporaries of the gradient of one step; 90 s to compile, 10 s if it was compiled and kept before; float32
-within 2e-3 of float64 in norm. Run and gradient are compiled and kept as a study does it. Expect 3 runs with "saved"
-over 112 macro-steps, 3.3 on a slow day, and 4 with "two-level" (docs/numerics.md, 9), short of what is asked; 80 s to
-compile on two idle cores, 120 with "two-level", a third more on a slow day, and 9 s if kept; and float32 within 2e-5.
-On two cores "saved" alone takes six minutes, both modes some fifteen.
+within 2e-3 of float64 in norm. A gradient is compiled and kept as a study does it, its run likewise; to compile means
+to trace what is differentiated and the gradient, to compile and to save it, and to find it is timed in a new process,
+imports aside. Expect 2.9 runs with "saved" over 112 macro-steps, 3.3 on a slow day, and 4 with "two-level"
+(docs/numerics.md, 9), short of what is asked; 78 s to compile on two idle cores and 112 with "two-level", a third more
+on a slow day, 9 and 12 s if kept; and float32 within 2e-5. On two cores "saved" alone takes six minutes, both modes
+ten, and "float64" ten more.
 """
 
 import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import nullcontext
 from dataclasses import fields, replace
 from multiprocessing import get_context
 from pathlib import Path
@@ -47,7 +50,7 @@ MIB = 2**20
 
 
 class Cost(NamedTuple):
-    """Seconds to compile, and from what was kept; CPU seconds of a call; temporaries [MiB]; what the call gives."""
+    """Seconds to compile and keep, and to find again; CPU seconds of a call; temporaries [MiB]; what the call gives."""
 
     compile_s: float
     found_s: float
@@ -84,11 +87,9 @@ def objective(steps: int, adjoint: str) -> Callable[[hj.DoseSchedule, hj.LiverMo
     return of_case
 
 
-def compiled(function: Callable[..., Any], case: Case) -> tuple[Any, float]:
-    """The program of a function, and the seconds to trace, lower and compile it."""
-    start = time.perf_counter()
-    program = jax.jit(function).lower(*case).compile(COMPILER_OPTIONS.get(jax.default_backend()))  # as in a study
-    return program, time.perf_counter() - start
+def compiled(function: Callable[..., Any], case: Case) -> Any:
+    """The program of a function, compiled as in a study and not kept."""
+    return jax.jit(function).lower(*case).compile(options())
 
 
 def cost(mode: str, steps: int, case: Case) -> Cost:
@@ -105,12 +106,17 @@ def cost(mode: str, steps: int, case: Case) -> Cost:
 
 
 def started(mode: str, steps: int, case: Case, folder: str) -> tuple[Any, float]:
-    """The program of a run or of a gradient as a study starts it, and the seconds until it is ready."""
+    """The program of a run or of a gradient as a study starts its gradient, and the seconds until it is ready."""
     start = time.perf_counter()
-    run, options = objective(steps, mode), COMPILER_OPTIONS.get(jax.default_backend())
-    function = run if mode == "none" else jax.value_and_grad(run)
-    program = Compiled(function, run, mode, ProgramFolder(Path(folder)), options).program(*case)
+    of = objective(steps, mode)
+    function = of if mode == "none" else jax.value_and_grad(of)
+    program = Compiled(function, of, mode, ProgramFolder(Path(folder), nullcontext), options()).program(*case)
     return program, time.perf_counter() - start
+
+
+def options() -> dict[str, Any] | None:
+    """Those of the compiler, as in a study."""
+    return COMPILER_OPTIONS.get(jax.default_backend())
 
 
 def seconds_to_start(mode: str, steps: int, case: Case, folder: str) -> float:
@@ -133,7 +139,7 @@ def row(name: str, got: Cost, run: Cost) -> None:
 
 def memory_bound(case: Case, steps: int) -> float:
     """2 sqrt(steps) states and twice the temporaries of the gradient of one step [MiB]."""
-    program, _ = compiled(jax.value_and_grad(objective(1, "saved")), case)
+    program = compiled(jax.value_and_grad(objective(1, "saved")), case)
     of_state = sum(np.asarray(leaf).nbytes for leaf in jax.tree.leaves(case.state))
     return (2.0 * math.sqrt(steps) * of_state + 2.0 * program.memory_analysis().temp_size_in_bytes) / MIB
 
@@ -192,7 +198,7 @@ def main(arguments: list[str]) -> list[Record]:
                 records.append(reported(*memory, "MiB", "P4"))
     if "float64" in modes:
         double = case_of(cells, "float64", steps)
-        program, _ = compiled(jax.grad(objective(steps, "saved")), double)
+        program = compiled(jax.grad(objective(steps, "saved")), double)
         single, exact = (by_kind(g, case.schedule) for g in (gradients["saved"], program(*double)))
         records += told([compare(single, exact)])
     return records

@@ -18,6 +18,7 @@ import jax.numpy as jnp
 import pytest
 from jaxtyping import TypeCheckError
 
+from hepatojax.io.programs import NEVER_COMPILED
 from hepatojax.numerics.grid import Grid
 
 ROOT = Path(__file__).parents[1]
@@ -280,6 +281,20 @@ def test_only_the_command_line_changes_jax_config():
 
 def test_nothing_catches_everything():
     none(found("catch of everything", (), outside=True))
+
+
+def test_nothing_that_is_compiled_imports_the_edge():
+    """A kept program is not made anew when the edge changes."""
+    assert NEVER_COMPILED == EDGE
+    none(
+        [
+            at(module, tree, f"imports {name}")
+            for module, tree in TREES.items()
+            if room(module) not in ("", *EDGE)
+            for name in imported_modules(tree)
+            if room(name) in EDGE
+        ]
+    )
 
 
 @pytest.mark.parametrize("rule", ["clip", "floor"])

@@ -86,7 +86,7 @@ class CompileClock:
 
 def _forget_programs() -> None:
     """Drop all compiled programs, and give the memory that they had back to the system."""
-    gc.collect()  # some stand in circles
+    gc.collect()  # a `Program` and what it has compiled refer to each other
     jax.clear_caches()
     hand_memory_back()
 

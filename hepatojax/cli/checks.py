@@ -154,5 +154,5 @@ def print_versions(options: argparse.Namespace) -> ExitCode:
     device = prepare_jax(options.device, options.require_gpu)
     for name, text in provenance(device=device).items():
         print(f"{name:24} {text}")
-    print(f"{'compilation cache':24} {cache_folder()}")
+    print(f"{'compiled programs':24} {cache_folder()}")
     return ExitCode.DONE

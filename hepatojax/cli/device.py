@@ -1,8 +1,8 @@
 """Prepare JAX for a run: precision switch, compilation cache, device; and say which device it is.
 
-All switches are set before the first array is made, and the garbage collector of the process with them. Arithmetic of
-64 bits is on for every run, since pressure, plasma and body are float64 whatever the precision of the fields. A device
-that was not asked for is never taken in silence.
+All switches but that of JAX's own cache are set before the first array is made, and the garbage collector with them.
+Arithmetic of 64 bits is on for every run, since pressure, plasma and body are float64 whatever the precision of the
+fields. A device that was not asked for is never taken in silence.
 
 Reference: RELIABILITY 5.2 (TF32) and 5.4; ECOSYSTEM 5, row 18.
 """

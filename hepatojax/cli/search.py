@@ -149,7 +149,7 @@ def _found(
         _forget(output)
         problem = problem_of(study, parts, image, quiet=quiet)
         if not quiet:
-            print("the start state is ready; now the program is compiled, then come the places", flush=True)
+            print("the start state is ready; now the program is compiled or found, then come the places", flush=True)
         progress = SearchProgress(journal, how.starts, quiet=quiet)
         optimum = optimise_dose(
             problem,
@@ -194,7 +194,8 @@ def problem_of(study: Study, parts: StudyParts, image: np.ndarray | None, *, qui
     Raises:
         SimulationError: there is no start state.
     """
-    presets, programs = PresetFolder(preset_folder()), kept_programs()
+    programs = kept_programs()  # looks at the code, which may change during the long preparation
+    presets = PresetFolder(preset_folder())
     with stages("preparing", quiet=quiet) as tell:
         prepare(study.scenario, presets, image, tell)
         tell(LAST_STAGE[study.scenario.disease.start])

@@ -112,7 +112,7 @@ def _windows(
     factors = amplification_factors(parameters, asked.factors, healthy)
     total, done = len(asked.routes) * (1 + 2 * len(factors)), 0
     if not quiet:
-        print(f"the start state is ready; now the program is compiled, then come {total} windows", flush=True)
+        print(f"the start state is ready; now the program is compiled or found, then come {total} windows", flush=True)
 
     def interrupt() -> None:
         if stopped and done < total:

@@ -78,15 +78,19 @@ class PresetFolder:
         return self._folder / sha256(key + self._code)[:32]
 
 
-def code_hash() -> str:
-    """SHA-256 of the source and the numbers of the package, so that no state outlives the code that made it.
+def code_hash(suffixes: tuple[str, ...] = (".py", ".toml"), without: tuple[str, ...] = ()) -> str:
+    """SHA-256 of the source and the numbers of the package, so that nothing kept outlives the code that made it.
+
+    Args:
+        suffixes: of the files that count; numbers are in the `.toml` ones.
+        without: folders of the package that do not count.
 
     Returns:
-        64 hexadecimal digits over the bytes of every `.py` and `.toml` file of the package, in the order of their
-        paths.
+        64 hexadecimal digits over the bytes of every such file of the package, in the order of their paths.
     """
     digest = hashlib.sha256()
     root = Path(str(resources.files("hepatojax")))
-    for path in sorted(p for p in root.rglob("*") if p.suffix in (".py", ".toml")):
-        digest.update(path.read_bytes())
+    for path in sorted(p for p in root.rglob("*") if p.suffix in suffixes):
+        if path.relative_to(root).parts[0] not in without:
+            digest.update(path.read_bytes())
     return digest.hexdigest()

@@ -11,20 +11,20 @@ import os
 import platform
 import warnings
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext, suppress
-from importlib import resources
+from contextlib import AbstractContextManager, suppress
 from importlib.metadata import version
 from pathlib import Path
 
 from hepatojax.io.guards import is_own_file
+from hepatojax.io.presets import code_hash
 from hepatojax.io.provenance import sha256
 from hepatojax.io.snapshots import durable_write
 
 KEPT = 32  # some 20 MB each for the gradient of a run
+NEVER_COMPILED = ("io", "report", "checks", "cli")  # rooms that no compiled code imports
 SUFFIX = ".program"
 _DIGEST_BYTES = hashlib.sha256().digest_size
-_FLAGS = "XLA_FLAGS"
-_OF_NO_PROGRAM = ("io", "report", "checks", "cli")  # rooms that nothing imports which is compiled
+_FLAGS_VARIABLE = "XLA_FLAGS"
 
 
 class ProgramFolder:
@@ -35,13 +35,14 @@ class ProgramFolder:
 
     Args:
         folder: made when the first program is saved.
-        compiling: surrounds the compilation of what will be saved, see `hepatojax.cli.device.without_cache`.
+        compiling: surrounds the compilation of what will be saved, see `hepatojax.cli.device.without_cache`;
+            `contextlib.nullcontext` will do where JAX has no cache.
     """
 
-    def __init__(self, folder: Path, compiling: Callable[[], AbstractContextManager[None]] = nullcontext):
+    def __init__(self, folder: Path, compiling: Callable[[], AbstractContextManager[None]]):
         self._folder, self.compiling = folder, compiling
         self._code = _code()
-        self._made_by = "\n".join([self._code, *_versions(), _processor(), os.environ.get(_FLAGS, "")])
+        self._made_by = "\n".join([self._code, *_versions(), _processor(), os.environ.get(_FLAGS_VARIABLE, "")])
 
     def load(self, key: str) -> bytes | None:
         """The program kept under a key, or None; a damaged file is removed with a warning, and counts as none.
@@ -76,9 +77,9 @@ class ProgramFolder:
             key: text that says all it depends on but code, versions and processor.
             program: its bytes.
         """
-        if _code() != self._code:
-            return
         try:
+            if _code() != self._code:
+                return
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._place(key)
             durable_write(path, _digest(path, program) + program)
@@ -91,7 +92,7 @@ class ProgramFolder:
         return self._folder / (sha256(key + self._made_by)[:32] + SUFFIX)
 
     def _warn(self, error: OSError) -> None:
-        reason = error.strerror or str(error).splitlines()[0]
+        reason = error.strerror or type(error).__name__
         warnings.warn(f"{self._folder}: {reason}; a later start compiles its programs again", stacklevel=3)
 
 
@@ -108,13 +109,8 @@ def _last_used(path: Path) -> float:
 
 
 def _code() -> str:
-    """SHA-256 of the source that programs are made of."""
-    digest = hashlib.sha256()
-    root = Path(str(resources.files("hepatojax")))
-    for path in sorted(root.rglob("*.py")):
-        if path.relative_to(root).parts[0] not in _OF_NO_PROGRAM:
-            digest.update(path.read_bytes())
-    return digest.hexdigest()
+    """Of the source that programs are made of; numbers reach them as arguments or as constants of their key."""
+    return code_hash((".py",), NEVER_COMPILED)
 
 
 def _versions() -> tuple[str, ...]:

@@ -20,11 +20,17 @@ from jax.extend.core import ClosedJaxpr, Jaxpr, Literal
 
 from hepatojax.presets import digest
 
-UNFIT = (  # how a program refuses to be saved or loaded
-    *(RuntimeError, NotImplementedError, ValueError, TypeError, AttributeError, ImportError, LookupError, EOFError),
+REFUSALS = (  # of XLA to save or load a program, and of pickle to read one that other libraries have written
+    RuntimeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    ImportError,
+    LookupError,
+    EOFError,
     pickle.PickleError,
 )
-OF_NO_PROGRAM = ("cache", "log", "platforms", "pprint", "dump", "traceback", "explain")  # in names of settings of JAX
+WITHOUT_EFFECT = ("cache", "log", "platforms", "pprint", "dump", "traceback", "explain")  # settings of JAX so called
 
 
 @runtime_checkable
@@ -62,7 +68,7 @@ class Compiled:
     Args:
         function: to be compiled; made by code of this package out of what `of` computes, as a derivative is.
         of: what identifies the function, of the same arguments; cheap to trace. Rules of differentiation in it are told
-            apart by the code of this package, so that one from elsewhere wants a name of its own.
+            apart by the code of this package; JAX gives their names only, so that those from elsewhere are not.
         name: tells functions apart that are made out of one `of`.
         programs: where programs are kept; None leaves everything to JAX.
         options: of the compiler.
@@ -92,7 +98,7 @@ class Compiled:
             arguments: of the function.
 
         Returns:
-            The function as it is compiled.
+            A compiled program; `jax.jit` of the function where none is kept.
         """
         if self._programs is None or not _on_first_device(arguments):
             return self._jitted
@@ -107,14 +113,16 @@ class Compiled:
         if found is not None:
             try:
                 return deserialize_and_load(*pickle.loads(found), execution_devices=jax.devices()[:1])
-            except UNFIT as error:
+            except REFUSALS as error:
                 _warn("a kept program cannot be loaded and is compiled again", error)
         with programs.compiling():
             program = self._jitted.lower(*arguments).compile()
         try:
-            programs.save(key, pickle.dumps(serialize(program)))
-        except UNFIT as error:
+            data = pickle.dumps(serialize(program))
+        except REFUSALS as error:
             _warn("a program cannot be kept, a later start compiles it again", error)
+        else:
+            programs.save(key, data)
         return program
 
 
@@ -155,7 +163,7 @@ def _constants(part: Any) -> Iterator[np.ndarray]:
 def _surroundings() -> str:
     """Device, and every setting of JAX but those that change no program."""
     device, every = jax.devices()[0], jax.config.values
-    settings = {name: every[name] for name in every if not any(word in name for word in OF_NO_PROGRAM)}
+    settings = {name: every[name] for name in every if not any(word in name for word in WITHOUT_EFFECT)}
     return f"{device.platform} {device.device_kind} {device.client.platform_version} {jax.device_count()} {settings}"
 
 

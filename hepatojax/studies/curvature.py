@@ -164,7 +164,7 @@ class Curvature:
         def along(x: Array, direction: Array, inputs: Any) -> Array:
             return product(lambda x: self.program.function(x, inputs).objective, x, direction)
 
-        return self.program.derivative(along, lambda x, _, inputs: self.program.outputs(x, inputs), "second")
+        return self.program.kept(along, lambda x, _, inputs: self.program.outputs(x, inputs), "second")
 
 
 class End(NamedTuple):

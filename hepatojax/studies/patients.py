@@ -95,7 +95,7 @@ class PatientProgram:
 
     @cached_property
     def _compiled(self) -> Callable[..., PatientGradients]:
-        return self.program.derivative(jax.vmap(self._one), jax.vmap(self.program.whole), "patients")
+        return self.program.kept(jax.vmap(self._one), jax.vmap(self.program.whole), "patients")
 
     def _one(self, x: Array, inputs: Any) -> PatientGradients:
         return PatientGradients(*self.program.differentiated(x, inputs))

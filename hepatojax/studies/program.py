@@ -206,9 +206,7 @@ class Program:
         Raises:
             ValueError: the limits that are simulated are more or fewer than those with a name.
         """
-        outcome = self.function(x, inputs)
-        if outcome.limits.shape[0] != self.simulated - 1:
-            raise ValueError(f"{outcome.limits.shape[0]} limits are simulated, {self.simulated - 1} have a name")
+        outcome = self._named(x, inputs)
         return joined(outcome.objective[None], outcome.limits), outcome.status
 
     def differentiated(self, x: Array, inputs: Any) -> Linearised:
@@ -270,13 +268,13 @@ class Program:
         """
         return jax.jit(function, compiler_options=dict(self.compiler_options or {}) or None, **how)
 
-    def derivative(self, function: Callable, of: Callable, name: str) -> Compiled:
-        """A derivative of this program, compiled as it is and kept where it keeps them.
+    def kept(self, function: Callable, of: Callable, name: str) -> Compiled:
+        """A function compiled as this program is, and kept where its programs are.
 
         Args:
             function: made by code of this package out of what `of` computes, and of nothing else.
-            of: `outputs`, or `whole` where the other limits take part, as a function of the same arguments.
-            name: tells derivatives apart that are of the same outputs.
+            of: `whole`, or `outputs` where limits without simulation take no part, as a function of the same arguments.
+            name: tells functions apart that are made of the same.
 
         Returns:
             The compiled function.
@@ -295,11 +293,23 @@ class Program:
         Args:
             x: in 0..1 [-], (n,).
             inputs: of the structure of those of this program.
+
+        Returns:
+            The objective, every excess in the order of `limits`, and the `Status` code.
+
+        Raises:
+            ValueError: see `outputs`.
         """
-        outcome = self.function(x, inputs)
+        outcome = self._named(x, inputs)
         if self.closed is None:
             return outcome
         return outcome._replace(limits=joined(outcome.limits, self.closed(x, inputs)))
+
+    def _named(self, x: Array, inputs: Any) -> Outcome:
+        outcome = self.function(x, inputs)
+        if outcome.limits.shape[0] != self.simulated - 1:
+            raise ValueError(f"{outcome.limits.shape[0]} limits are simulated, {self.simulated - 1} have a name")
+        return outcome
 
     @cached_property
     def _one(self) -> Callable[..., Outcome]:
@@ -315,7 +325,7 @@ class Program:
         return {mode: self._in_mode(mode) for mode in (FORWARD, REVERSE)}
 
     def _in_mode(self, mode: str) -> Compiled:
-        return self.derivative(
+        return self.kept(
             lambda x, seeds, inputs: self._seeded(x, seeds, inputs, mode),
             lambda x, _, inputs: self.outputs(x, inputs),
             mode,

@@ -23,7 +23,14 @@ import pytest
 from hepatojax.checks.records import Check, Record
 from hepatojax.cli import checks
 from hepatojax.cli import progress as progress_module
-from hepatojax.cli.device import cache_folder, prepare_jax, preset_folder, usable_cache
+from hepatojax.cli.device import (
+    cache_folder,
+    kept_programs,
+    prepare_jax,
+    preset_folder,
+    usable_cache,
+    without_cache,
+)
 from hepatojax.cli.main import main, parser
 from hepatojax.cli.options import read_settings
 from hepatojax.cli.output import LastingStream, lasting, reason_of, write_errors
@@ -317,6 +324,27 @@ def test_caches_follow_the_environment_and_an_empty_word_is_none(monkeypatch: py
     (tmp_path / ".cache").touch()
     with pytest.warns(UserWarning, match=r"compiled programs are not kept between runs$"):
         assert usable_cache() is None
+
+
+@pytest.mark.parametrize("used", [True, False])
+def test_derivatives_are_kept_beside_what_jax_keeps_and_only_then(tmp_path: Path, used: bool):
+    names = ("jax_compilation_cache_dir", "jax_enable_compilation_cache")
+    before = {name: jax.config.values[name] for name in names}
+    try:
+        for folder in (None, str(tmp_path)):
+            jax.config.update(names[0], folder)
+            jax.config.update(names[1], used)
+            programs = kept_programs()
+            assert (programs is not None) == (used and folder is not None)
+        with without_cache():
+            assert jax.config.values[names[1]] is False
+        assert jax.config.values[names[1]] is used
+    finally:
+        for name, value in before.items():
+            jax.config.update(name, value)
+    if programs is not None:
+        programs.save("key", b"program")
+        assert [path.parent for path in tmp_path.rglob("*.program")] == [tmp_path / "derivatives"]
 
 
 def test_progress_elsewhere_than_on_a_terminal_is_a_line_every_half_minute_and_one_at_the_end(

@@ -159,7 +159,7 @@ def test_a_converged_search_leaves_everything_behind(asked, capsys):
         "pass",
         "start_h[0]",
         "converged: the conditions",
-        "the start state is ready; now the program is compiled, then come the places\nplace 1,",
+        "the start state is ready; now the program is compiled or found, then come the places\nplace 1,",
     ):
         assert words in printed
     found = asked.found

@@ -2,6 +2,8 @@
 
 import os
 import warnings
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,35 +12,36 @@ from hepatojax.io import programs
 from hepatojax.io.programs import KEPT, ProgramFolder
 
 PROGRAM = bytes(range(256)) * 40
+folder_of = partial(ProgramFolder, compiling=nullcontext)
 
 
 def test_what_is_kept_comes_back_bit_for_bit(tmp_path):
     folder = tmp_path / "made" / "when needed"
-    assert ProgramFolder(folder).load("key") is None and not folder.exists()
-    ProgramFolder(folder).save("key", PROGRAM)
-    ProgramFolder(folder).save("another", b"")
-    assert ProgramFolder(folder).load("key") == PROGRAM
-    assert ProgramFolder(folder).load("another") == b""
-    assert ProgramFolder(folder).load("ke") is None
+    assert folder_of(folder).load("key") is None and not folder.exists()
+    folder_of(folder).save("key", PROGRAM)
+    folder_of(folder).save("another", b"")
+    assert folder_of(folder).load("key") == PROGRAM
+    assert folder_of(folder).load("another") == b""
+    assert folder_of(folder).load("ke") is None
 
 
 @pytest.mark.parametrize("what", ["_code", "_versions", "_processor"])
 def test_other_code_versions_and_processors_find_nothing(tmp_path, monkeypatch, what):
-    ProgramFolder(tmp_path).save("key", PROGRAM)
+    folder_of(tmp_path).save("key", PROGRAM)
     said = getattr(programs, what)()
     monkeypatch.setattr(programs, what, lambda: ("0.0.0", *said[1:]) if isinstance(said, tuple) else f"{said} other")
-    assert ProgramFolder(tmp_path).load("key") is None
+    assert folder_of(tmp_path).load("key") is None
 
 
 def test_other_flags_of_the_compiler_find_nothing(tmp_path, monkeypatch):
-    ProgramFolder(tmp_path).save("key", PROGRAM)
+    folder_of(tmp_path).save("key", PROGRAM)
     monkeypatch.setenv("XLA_FLAGS", f"{os.environ.get('XLA_FLAGS', '')} --xla_cpu_enable_fast_math=true")
-    assert ProgramFolder(tmp_path).load("key") is None
+    assert folder_of(tmp_path).load("key") is None
 
 
 @pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:40] + b"?" + data[41:], lambda _: b""])
 def test_a_damaged_program_is_removed_and_never_given(tmp_path, damage):
-    kept = ProgramFolder(tmp_path)
+    kept = folder_of(tmp_path)
     kept.save("key", PROGRAM)
     (path,) = tmp_path.iterdir()
     path.write_bytes(damage(path.read_bytes()))
@@ -48,7 +51,7 @@ def test_a_damaged_program_is_removed_and_never_given(tmp_path, damage):
 
 
 def test_a_program_under_the_name_of_another_is_not_given(tmp_path):
-    kept = ProgramFolder(tmp_path)
+    kept = folder_of(tmp_path)
     kept.save("key", PROGRAM)
     (path,) = tmp_path.iterdir()
     kept.save("another", PROGRAM[1:])
@@ -60,7 +63,7 @@ def test_a_program_under_the_name_of_another_is_not_given(tmp_path):
 
 
 def test_what_was_compiled_while_the_sources_changed_is_not_kept(tmp_path, monkeypatch):
-    kept = ProgramFolder(tmp_path)
+    kept = folder_of(tmp_path)
     monkeypatch.setattr(programs, "_code", lambda: "changed")
     kept.save("key", PROGRAM)
     assert not list(tmp_path.iterdir())
@@ -69,18 +72,29 @@ def test_what_was_compiled_while_the_sources_changed_is_not_kept(tmp_path, monke
 def test_the_code_is_that_of_which_programs_are_made(tmp_path, monkeypatch):
     for folder in ("numerics", "cli"):
         (tmp_path / folder).mkdir()
-    (tmp_path / "numerics" / "grid.py").write_text("one")
-    (tmp_path / "cli" / "main.py").write_text("one")
-    monkeypatch.setattr(programs.resources, "files", lambda _: tmp_path)
+        (tmp_path / folder / "module.py").write_text("one")
+    monkeypatch.setattr("hepatojax.io.presets.resources.files", lambda _: tmp_path)
     first = programs._code()
-    (tmp_path / "cli" / "main.py").write_text("other")
+    (tmp_path / "cli" / "module.py").write_text("other")
+    (tmp_path / "numerics" / "numbers.toml").write_text("other")
     assert programs._code() == first
-    (tmp_path / "numerics" / "grid.py").write_text("other")
+    (tmp_path / "numerics" / "module.py").write_text("other")
     assert programs._code() != first
 
 
+def test_sources_that_cannot_be_read_any_more_cost_time_and_nothing_else(tmp_path, monkeypatch):
+    kept = folder_of(tmp_path)
+
+    def refuse():
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(programs, "_code", refuse)
+    with pytest.warns(UserWarning, match="No such file or directory; a later start compiles"):
+        kept.save("key", PROGRAM)
+
+
 def test_a_program_is_read_from_a_disk_that_cannot_be_written(tmp_path, monkeypatch):
-    kept = ProgramFolder(tmp_path)
+    kept = folder_of(tmp_path)
     kept.save("key", PROGRAM)
 
     def refuse(*_, **__):
@@ -91,7 +105,7 @@ def test_a_program_is_read_from_a_disk_that_cannot_be_written(tmp_path, monkeypa
 
 
 def test_only_files_that_lie_there_are_read(tmp_path):
-    kept = ProgramFolder(tmp_path / "programs")
+    kept = folder_of(tmp_path / "programs")
     kept.save("key", PROGRAM)
     (path,) = (tmp_path / "programs").iterdir()
     path.rename(tmp_path / "elsewhere")
@@ -100,7 +114,7 @@ def test_only_files_that_lie_there_are_read(tmp_path):
 
 
 def test_programs_of_another_user_are_not_read(tmp_path, monkeypatch):
-    kept = ProgramFolder(tmp_path)
+    kept = folder_of(tmp_path)
     kept.save("key", PROGRAM)
     owner = os.getuid()
     monkeypatch.setattr(os, "getuid", lambda: owner + 1)
@@ -108,7 +122,7 @@ def test_programs_of_another_user_are_not_read(tmp_path, monkeypatch):
 
 
 def test_those_that_were_used_last_stay(tmp_path):
-    kept = ProgramFolder(tmp_path)
+    kept = folder_of(tmp_path)
     for number in range(KEPT):
         kept.save(str(number), PROGRAM)
         for path in tmp_path.iterdir():
@@ -120,7 +134,7 @@ def test_those_that_were_used_last_stay(tmp_path):
 
 
 def test_a_folder_that_cannot_be_used_costs_time_and_nothing_else():
-    kept = ProgramFolder(Path("/proc/none"))
+    kept = folder_of(Path("/proc/none"))
     with pytest.warns(UserWarning, match=r"^/proc/none: .*; a later start compiles its programs again$"):
         kept.save("key", PROGRAM)
     with warnings.catch_warnings(action="error"):

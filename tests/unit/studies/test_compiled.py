@@ -5,7 +5,7 @@ import pty
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, nullcontext, suppress
 from functools import partial
 from typing import Any
 
@@ -202,6 +202,16 @@ def test_a_program_gives_the_same_numbers_from_what_was_kept(monkeypatch):
         assert len(kept) == 3
 
 
+def test_a_limit_without_a_name_is_refused_whatever_is_kept():
+    kept = Kept()
+    patients = stacked([jnp.asarray(1.0)])
+    PatientProgram(problem(kept)).linearise(X, patients)
+    unnamed = Program(weighted, jnp.asarray(3.0), ("a", "b"), programs=kept)
+    for linearise in (unnamed.linearise, partial(PatientProgram(unnamed).linearise, inputs=patients)):
+        with pytest.raises(ValueError, match="1 limits are simulated, 0 have a name"):
+            linearise(X)
+
+
 def test_limits_without_simulation_take_part_where_many_patients_are_told_of_them():
     kept = Kept()
     for most in (1.0, 4.0):
@@ -230,9 +240,10 @@ jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 from hepatojax.cli.device import kept_programs
+from hepatojax.numerics.safe_math import decay_mean, hill
 from hepatojax.studies.compiled import Compiled
 def of(x):
-    return jnp.sum(jnp.sin(x) ** 4)
+    return jnp.sum(hill(jnp.sin(x) ** 2, 0.5, 2.0) * decay_mean(x))
 traced = []
 def gradient(x):
     traced.append(x)
@@ -246,6 +257,19 @@ else:
     print(len(traced))
     print(*compiled(jax.device_put(x, jax.devices()[-1])))
 """
+
+
+def run_on_a_terminal(run: Callable[..., Any]) -> list[str]:
+    """Where JAX writes what it has traced in colours."""
+    master, terminal = pty.openpty()
+    run(stdout=terminal, stderr=terminal)
+    os.close(terminal)
+    said = b""
+    with suppress(OSError):  # as the end is told of a terminal
+        while part := os.read(master, 10_000):
+            said += part
+    os.close(master)
+    return said.decode().splitlines()
 
 
 @pytest.mark.parametrize("devices", [1, 4])
@@ -265,6 +289,4 @@ def test_processes_share_programs_beside_the_cache_of_jax(tmp_path, devices):
     again, not_traced, elsewhere = run("kept")
     assert first.split()[1:] == again.split()[1:] == elsewhere.split() == plain.split()[1:]
     assert (traced, not_traced) == ("1", "0")
-    master, terminal = pty.openpty()
-    run("kept", stdout=terminal, stderr=terminal)
-    assert b"\n0\r\n" in b"\n" + os.read(master, 10_000)
+    assert run_on_a_terminal(partial(run, "kept"))[1] == "0"

@@ -94,6 +94,12 @@ def test_a_run_is_cut_into_the_segments_that_were_asked_for(problem, monkeypatch
     assert found.value.args == (adjoint, checkpoints)
 
 
+def test_nothing_of_a_problem_names_a_place_in_memory_so_that_another_process_finds_its_programs(problem):
+    inputs = problem.program.inputs
+    assert " at 0x" not in repr(jax.tree.structure(inputs))
+    assert "0x" not in jax.make_jaxpr(problem.program.outputs)(PLACE, inputs).pretty_print(use_color=False)
+
+
 def test_names_say_which_limit_and_variable_is_which(problem):
     program = problem.program
     assert program.variables == ("start_h[0]", "cells_per_kg[0]")
