@@ -71,7 +71,7 @@ class ProgramFolder:
     def save(self, key: str, program: bytes) -> None:
         """Keep a program under a key, durably, and remove those that were used longest ago.
 
-        What was compiled while the sources changed is not kept, for nobody knows which of them made it.
+        What was compiled while the sources changed is not kept, with a warning: nobody knows which of them made it.
 
         Args:
             key: text that says all it depends on but code, versions and processor.
@@ -79,6 +79,7 @@ class ProgramFolder:
         """
         try:
             if _code() != self._code:
+                warnings.warn("the source of HepatoJAX has changed meanwhile; the program is not kept", stacklevel=2)
                 return
             self._folder.mkdir(parents=True, exist_ok=True)
             path = self._place(key)

@@ -256,18 +256,6 @@ class Program:
         seeds = jnp.zeros((self._rows(mode), width)).at[0].set(jnp.asarray(seed, jnp.float64))
         return np.asarray(self._products(jnp.asarray(x, jnp.float64), seeds, self.inputs, mode)[0])
 
-    def jit(self, function: Callable, **how: Any) -> Callable:
-        """A function compiled as this program is.
-
-        Args:
-            function: to be compiled.
-            **how: further options of `jax.jit`.
-
-        Returns:
-            The compiled function.
-        """
-        return jax.jit(function, compiler_options=dict(self.compiler_options or {}) or None, **how)
-
     def kept(self, function: Callable, of: Callable, name: str) -> Compiled:
         """A function compiled as this program is, and kept where its programs are.
 
@@ -313,11 +301,14 @@ class Program:
 
     @cached_property
     def _one(self) -> Callable[..., Outcome]:
-        return self.jit(self.whole)
+        return self._jit(self.whole)
 
     @cached_property
     def _many(self) -> Callable[..., Outcome]:
-        return self.jit(jax.vmap(self.whole, in_axes=(0, None)))
+        return self._jit(jax.vmap(self.whole, in_axes=(0, None)))
+
+    def _jit(self, function: Callable) -> Callable:
+        return jax.jit(function, compiler_options=dict(self.compiler_options or {}) or None)
 
     @cached_property
     def _compiled(self) -> dict[str, Compiled]:
