@@ -30,7 +30,7 @@ from hepatojax.model import (
     evaluate,
     structure,
 )
-from hepatojax.numerics.adjoint import in_turn
+from hepatojax.numerics.adjoint import in_turn, unstacked
 from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import Grid
 from hepatojax.state import Circulation, QuasiSteady
@@ -218,10 +218,10 @@ def _signal(
     stacked = jax.tree.map(lambda *leaves: jnp.stack([jnp.asarray(leaf) for leaf in leaves]), *every)
     _, solved = in_turn(one, jnp.zeros((), jnp.float64), stacked)
 
-    def of(i: int) -> Signal:  # XLA would compute a stack of cotangents with all of them in each
-        return jax.tree.map(lambda leaf: computed_once(leaf[i]) if leaf.ndim > 3 else leaf[i], solved)
-
-    signals = {name: of(i) for i, name in enumerate(SIGNALS)}
+    leaves, of_one = jax.tree.flatten(solved)
+    each = zip(*map(unstacked, leaves), strict=True)
+    # kept one by one: XLA would compute a stack of cotangents with all of them in each
+    signals = {name: of_one.unflatten(map(computed_once, one)) for name, one in zip(SIGNALS, each, strict=True)}
     return fields.with_({name: filled(signal.tissue_nM, model.grid) for name, signal in signals.items()}), signals
 
 

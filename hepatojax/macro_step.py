@@ -38,7 +38,7 @@ from hepatojax.model import (
     slow_rates,
     structure,
 )
-from hepatojax.numerics.adjoint import one_by_one, scan_steps
+from hepatojax.numerics.adjoint import one_by_one, scan_steps, unstacked
 from hepatojax.numerics.grid import Grid
 from hepatojax.numerics.positive_step import Budget, predict_middle, step_states
 from hepatojax.numerics.safe_math import smooth_step
@@ -344,7 +344,7 @@ def move_cells(
         lambda path: migrate(grid, path[0], path[1], path[2], step_h, tolerance=tolerance),
         (jnp.stack([states[name] for name in paths]), jnp.stack(potentials), jnp.asarray(motilities)),
     )
-    after = dict(zip(paths, moved.density, strict=True))
+    after = dict(zip(paths, unstacked(moved.density), strict=True))
     label = carried_label(states["msc_label"], states["msc_adherent"], after["msc_adherent"])
     return {**states, **after, "msc_label": label}, *_evidence_of_motion(grid, eased, moved, tuple(paths))
 

@@ -8,6 +8,8 @@ kept as moments in time (`Arrival`), since what they bring about decays from the
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -161,16 +163,20 @@ def distribute(
     rate = (caught.rate * (body_mass_kg * 1e-6))[:, None]
     inflow = rate * (schedule.route_mix @ first_pass(p))
     living = inflow * viability
-    start = {kind: jnp.stack([pools[f"{kind}_{organ}"] for organ in ORGANS]) for kind in KINDS}
-    kinetics = {kind: kinetics_of(kind, homing, mean_debris, p) for kind in KINDS}
-
-    def over_step(kind: str, inflow: Float[Array, "d 4"]) -> PoolCourse:
-        return course(start[kind], inflow, caught.begin_h, caught.end_h, step_h, kinetics[kind])
-
     by_blood = rate[:, 0] * (schedule.route_mix @ (jnp.asarray(_BY_BLOOD) * first_pass(p)[:, _LIVER]))
-    met = over_step("msc", living.at[:, _LIVER].set(by_blood))
-    courses = {"msc": over_step("msc", living), "label": over_step("label", inflow)}
-    return courses, Trapped(met.liver, by_blood, caught.begin_h, caught.end_h)
+
+    def entering(kind: str, inflow: Float[Array, "d 4"]) -> tuple[Array, Array, Kinetics]:
+        start = jnp.stack([pools[f"{kind}_{organ}"] for organ in ORGANS])
+        return start, inflow, kinetics_of(kind, homing, mean_debris, p)
+
+    def over_step(start: Float[Array, " 3"], inflow: Float[Array, "d 4"], kinetics: Kinetics) -> PoolCourse:
+        return course(start, inflow, caught.begin_h, caught.end_h, step_h, kinetics)
+
+    each = (entering("msc", living.at[:, _LIVER].set(by_blood)), entering("msc", living), entering("label", inflow))
+    side_by_side = jax.tree.map(lambda *leaves: jnp.stack(leaves), *each)  # a third of the operations, all of them tiny
+    solved = jax.vmap(over_step)(*side_by_side)
+    met, msc, label = (jax.tree.map(itemgetter(i), solved) for i in range(len(each)))
+    return {"msc": msc, "label": label}, Trapped(met.liver, by_blood, caught.begin_h, caught.end_h)
 
 
 def first_pass(p: BiodistributionParameters) -> Float[Array, "5 4"]:

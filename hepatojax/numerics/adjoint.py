@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 
 import jax
 from jax import lax
+from jaxtyping import Array
 
 from hepatojax.numerics.quasi_steady import SOLUTION
 from hepatojax.numerics.segments import segments_of
@@ -100,6 +101,18 @@ def in_turn(function: Callable[[Carry, Any], tuple[Carry, Any]], start: Carry, i
         The last carry, and the results, items leading.
     """
     return lax.scan(_keeping_solutions(function), start, inputs)
+
+
+def unstacked(stack: Array) -> tuple[Array, ...]:
+    """The items of a stack, whose cotangents are stacked again; those of indices would be padded and added.
+
+    Args:
+        stack: any unit, items leading.
+
+    Returns:
+        The items, each without the leading axis.
+    """
+    return tuple(item[0] for item in lax.split(stack, (1,) * stack.shape[0]))
 
 
 def _keeping_solutions(body: Callable[..., Any]) -> Callable[..., Any]:

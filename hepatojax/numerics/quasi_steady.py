@@ -20,7 +20,7 @@ from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array
 
-from hepatojax.numerics.fusion import computed_once
+from hepatojax.numerics.fusion import computed_once, cotangents_computed_once
 from hepatojax.numerics.linear_solve import Unknown
 
 SOLUTION = "quasi_steady"  # name under which a checkpoint policy keeps solutions, so that no solve is ever repeated
@@ -130,6 +130,7 @@ def _answers(
 
 def _tied(fields: Unknown) -> Unknown:
     """Fields of one shape, each of which depends on every one by nothing."""
+    fields = cotangents_computed_once(fields)  # which are the answers of a transposed solve
     nothing = sum(0.0 * leaf for leaf in jax.tree.leaves(fields))
     return jax.tree.map(lambda leaf: leaf + nothing, fields)
 

@@ -14,6 +14,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree
+from hepatojax.numerics.fusion import cotangents_computed_once
 from hepatojax.numerics.grid import AXES, Grid
 from hepatojax.numerics.operators import Faces, upper_neighbour
 from hepatojax.numerics.safe_math import safe_ratio
@@ -175,7 +176,7 @@ def _equations(parameters: tuple[Faces, Faces, Array, Array, Array]) -> tuple[Fl
     """Drift through each face, (A/h)(phi_(i+1) - phi_i), with the motility fitted to it; V / dt as sink."""
     faces, conductance, potential, inertia, density = parameters
     drift = tuple(faces[a] * (upper_neighbour(potential, a) - potential) for a in AXES)
-    return (*exponential(drift, conductance), inertia), inertia * density
+    return (*exponential(cotangents_computed_once(drift), conductance), inertia), inertia * density
 
 
 def carried_label(

@@ -23,6 +23,7 @@ from jax.typing import ArrayLike
 from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree, static
+from hepatojax.numerics.adjoint import unstacked
 from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import Grid
 from hepatojax.numerics.linear_solve import LinearSolution, best_start
@@ -356,7 +357,7 @@ def solve_signal(
         )
         return s.excess, s.norm <= s.target
 
-    guess = tuple(jnp.asarray(guess_nM, dtype))
+    guess = unstacked(jnp.asarray(guess_nM, dtype))
     excess, following, evidence = implicit_solution(residual, solve, linear_solve, problem, guess, handed_on=handed_on)
     return _report(problem, excess, following, evidence)
 

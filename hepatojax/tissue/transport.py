@@ -13,6 +13,7 @@ from jax.typing import ArrayLike, DTypeLike
 from jaxtyping import Array, Float
 
 from hepatojax.mechanism import pytree
+from hepatojax.numerics.fusion import computed_once
 from hepatojax.numerics.grid import AXES, Grid
 from hepatojax.numerics.operators import Faces, Operator, lower_neighbour, upper_neighbour
 
@@ -244,9 +245,9 @@ def with_limiter(upwind_operator: Operator, flux: Faces, conductance: Faces, fie
     """
     forward, backward, below, above = [], [], [], []
     diagonal = upwind_operator.diagonal
+    slopes = computed_once([van_albada(*_differences(flux[a], conductance[a], field, a))[1:] for a in AXES])
     for axis in AXES:
-        q = flux[axis]
-        _, by_behind, by_across = van_albada(*_differences(q, conductance[axis], field, axis))
+        q, (by_behind, by_across) = flux[axis], slopes[axis]
         straight = 0.5 * jnp.abs(q) * by_across
         from_below = jnp.where(q > 0, 0.5 * jnp.abs(q) * by_behind, 0.0)
         from_above = jnp.where(q > 0, 0.0, 0.5 * jnp.abs(q) * by_behind)

@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 from jax.ad_checkpoint import checkpoint_name
 
-from hepatojax.numerics.adjoint import ADJOINTS, in_turn, one_by_one, scan_steps
+from hepatojax.numerics.adjoint import ADJOINTS, in_turn, one_by_one, scan_steps, unstacked
 from hepatojax.numerics.quasi_steady import SOLUTION
 from hepatojax.numerics.segments import segments_of
 
@@ -129,3 +129,26 @@ def test_a_map_inside_a_scan_is_kept_as_its_solutions_alone():
     kept = jax.vjp(lambda x: scan_steps(step, x, STEPS, "saved")[0], start)[1]
     fields = sum(np.size(leaf) for leaf in jax.tree.leaves(kept)) / start.size
     assert 2 * STEPS <= fields <= 2 * STEPS + 1
+
+
+def test_items_of_a_stack_are_read_and_differentiated_as_they_are():
+    """Cotangents of items that nobody reads are zeros; a stack of numbers gives numbers."""
+    stack = jnp.arange(1.0, 13.0).reshape(3, 4)
+    for item, row in zip(unstacked(stack), stack, strict=True):
+        np.testing.assert_array_equal(item, row)
+    assert [float(item) for item in unstacked(jnp.asarray([2.0, 5.0]))] == [2.0, 5.0]
+
+    def first_squared(stack):
+        return jnp.sum(unstacked(stack)[0] ** 2)
+
+    np.testing.assert_array_equal(jax.grad(first_squared)(stack), jnp.zeros((3, 4)).at[0].set(2.0 * stack[0]))
+    np.testing.assert_array_equal(jax.jvp(first_squared, (stack,), (stack,))[1], 2.0 * jnp.sum(stack[0] ** 2))
+
+
+def test_items_of_a_stack_that_a_loop_made_are_differentiated_through_it():
+    def product(rates):
+        first, second, third = unstacked(one_by_one(jnp.exp, rates))
+        return first * second + 0.0 * third
+
+    slope = jax.grad(product)(jnp.asarray([0.1, 0.2, 0.3]))
+    np.testing.assert_allclose(slope, [np.exp(0.3), np.exp(0.3), 0.0], rtol=1e-15)
