@@ -13,7 +13,7 @@ Asked: a gradient for at most 2.5 runs with "saved" and 3.5 with "two-level", th
 twice the temporaries of the gradient of one step; 90 s to compile, 10 s if it was compiled and kept before; float32
 within 2e-3 of float64 in norm. A gradient is compiled and kept as a study does it, its run likewise; to compile means
 to trace what is differentiated and the gradient, to compile and to save it, and to find it is timed in a new process,
-imports aside. Expect 2.9 runs with "saved" over 112 macro-steps, 3.3 on a slow day, and 4 with "two-level"
+imports aside. Expect 2.7 runs with "saved" over 112 macro-steps on one core, more on two, and 4 with "two-level"
 (docs/numerics.md, 9), short of what is asked; 78 s to compile on two idle cores and 112 with "two-level", a third more
 on a slow day, 9 and 12 s if kept; and float32 within 2e-5. On two cores "saved" alone takes six minutes, both modes
 ten, and "float64" ten more.
